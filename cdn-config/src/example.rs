@@ -1,0 +1,43 @@
+//! Small documents that the tests of every section start from, and the two outcomes of reading one.
+
+use std::path::Path;
+
+use crate::Config;
+
+pub(crate) const EDGE: &str = r#"schema_version = 1
+tier = "edge"
+
+[listen]
+http = "127.0.0.1:8080"
+admin = "127.0.0.1:9090"
+
+[[model]]
+bundle = "bundles/movies"
+
+[worker]
+wasm = "worker.wasm"
+"#;
+
+pub(crate) const ORIGIN: &str = r#"schema_version = 1
+tier = "origin"
+
+[listen]
+http = "127.0.0.1:8080"
+admin = "127.0.0.1:9090"
+
+[[model]]
+bundle = "bundles/movies"
+"#;
+
+/// Reads a document of `/etc/rung` that has no fault.
+#[track_caller]
+pub(crate) fn accepted(text: &str) -> Config {
+    Config::parse(text, Path::new("/etc/rung")).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Reads a document that has faults, and tells them.
+#[track_caller]
+pub(crate) fn refused(text: &str) -> Vec<String> {
+    let faults = Config::parse(text, Path::new("")).expect_err("the document has no fault");
+    faults.to_string().lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,41 @@
+//! One `rung.toml` for every tier: what `pop` and `origin` read at start, and what a deploy checks before.
+//!
+//! [`Config`] is the whole file, typed: a value of it cannot say what a tier could not do. A file that is refused is
+//! refused with every [`Fault`] in it at once, each with its line and its key. Reading is pure: only
+//! [`Config::from_path`] and [`Config::check_files`] touch the disk, and nothing here opens a socket.
+//!
+//! ```text
+//! text ── toml ──> Section, Entry ── one file a section ──> Config
+//!                        └── Findings: faults with their lines, and the files that the document names
+//! ```
+//!
+//! A verb of the `cdn-config` tool is one file beside [`check`].
+
+pub mod check;
+mod config;
+mod device;
+mod fault;
+mod files;
+mod limits;
+mod listen;
+mod log;
+mod model;
+mod nearest;
+mod role;
+mod section;
+mod upstream;
+mod worker;
+
+#[cfg(test)]
+mod example;
+
+pub use config::{Config, LoadError};
+pub use device::Device;
+pub use fault::{Fault, FaultKind, Faults};
+pub use limits::Limits;
+pub use listen::{Https, Listen, Tls};
+pub use log::{Log, LogFormat};
+pub use model::Model;
+pub use role::{Origin, Pop, Role, Tier};
+pub use upstream::{Upstream, UpstreamTls};
+pub use worker::Worker;
