@@ -1,0 +1,226 @@
+//! `catalog.safetensors`: the same catalog gives the same bytes, and any bytes give a catalog or an error.
+//!
+//! `ids` (U8) holds the ids one after the other, `id_ends` (U32) where each ends, `popularity` (F32) one number an
+//! item, `input.<name>` (F32 or I32) the rows of each input of item scope. The metadata's one key, `rung`, is JSON.
+
+use std::borrow::Cow;
+
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use super::{Catalog, CatalogError};
+use crate::encode::{Block, Data};
+use crate::graph::{DType, Scope};
+use crate::limits;
+use crate::schema::{InputSpec, NameError, Names, Schema};
+
+const METADATA: &str = "rung";
+const IDS: &str = "ids";
+const ID_ENDS: &str = "id_ends";
+const POPULARITY: &str = "popularity";
+/// Before the name of an input.
+const INPUT: &str = "input.";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    kind: Kind,
+    revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Catalog,
+}
+
+impl Catalog {
+    /// The bytes of `catalog.safetensors`. `schema` is the one it was built with.
+    ///
+    /// # Panics
+    /// The schema is another one, with other inputs of item scope.
+    #[must_use]
+    pub fn to_safetensors(&self, schema: &Schema) -> Vec<u8> {
+        let (text, ends) = self.ids.parts();
+        let items = self.len();
+        let mut tensors = vec![
+            (IDS.to_owned(), Part::new(Dtype::U8, vec![text.len()], text.as_bytes().into())),
+            (ID_ENDS.to_owned(), Part::new(Dtype::U32, vec![items], le_bytes(ends, |v| v.to_le_bytes()))),
+            (
+                POPULARITY.to_owned(),
+                Part::new(Dtype::F32, vec![items], le_bytes(&self.popularity, |v| v.to_le_bytes())),
+            ),
+        ];
+        for (i, input) in schema.inputs_of(Scope::Item) {
+            let block = self.block(i).expect("built with this schema");
+            let (dtype, bytes) = match &block.data {
+                Data::F32(v) => (Dtype::F32, le_bytes(v, |v| v.to_le_bytes())),
+                Data::I32(v) => (Dtype::I32, le_bytes(v, |v| v.to_le_bytes())),
+            };
+            tensors.push((format!("{INPUT}{}", input.name), Part::new(dtype, rows_shape(items, input), bytes)));
+        }
+        let metadata = Metadata { kind: Kind::Catalog, revision: self.revision };
+        let metadata = serde_json::to_string(&metadata).expect("plain data");
+        // One key alone, for the order of several would be that of a hash map.
+        let metadata = [(METADATA.to_owned(), metadata)].into_iter().collect();
+        safetensors::serialize(tensors, Some(metadata)).expect("every tensor has the bytes of its shape")
+    }
+
+    /// Reads `catalog.safetensors` for the schema that it was built with. The bytes may be anyone's.
+    ///
+    /// # Errors
+    /// Names the tensor at fault.
+    pub fn from_safetensors(bytes: &[u8], schema: &Schema) -> Result<Self, CatalogError> {
+        let format = |e: safetensors::SafeTensorError| CatalogError::Format(e.to_string());
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
+        // The sum that the reader compares lengths by can wrap around.
+        if header.data_len() > bytes.len() {
+            return Err(CatalogError::Format("its tensors are longer than the file".to_owned()));
+        }
+        let metadata = header.metadata().as_ref().and_then(|m| m.get(METADATA));
+        let metadata = metadata.ok_or_else(|| fault(METADATA, "is not in the metadata: this is no catalog"))?;
+        let Metadata { kind: Kind::Catalog, revision } =
+            serde_json::from_str(metadata).map_err(|e| fault(METADATA, format!("is not a catalog's: {e}")))?;
+        let file = File { tensors: SafeTensors::deserialize(bytes).map_err(format)? };
+        let ids = file.ids()?;
+        let items = ids.len();
+        let popularity = file.f32s(POPULARITY, &[items])?;
+        let mut blocks: Vec<Option<Block>> = Vec::with_capacity(schema.inputs().len());
+        for (i, input) in schema.inputs().iter().enumerate() {
+            let wanted = input.scope == Scope::Item;
+            blocks.push(if wanted { Some(file.block(input, items, schema.cardinality(i, items))?) } else { None });
+        }
+        let wanted = |name: &str| {
+            let of_input = |n: &str| schema.inputs_of(Scope::Item).any(|(_, input)| input.name == n);
+            [IDS, ID_ENDS, POPULARITY].contains(&name) || name.strip_prefix(INPUT).is_some_and(of_input)
+        };
+        if let Some(other) = file.tensors.names().into_iter().find(|name| !wanted(name)) {
+            let name: String = other.chars().take(limits::MAX_ID_BYTES).collect();
+            return Err(fault(&name, "is no part of a catalog of this schema"));
+        }
+        Ok(Self { ids, blocks, popularity, revision })
+    }
+}
+
+struct File<'a> {
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a> File<'a> {
+    fn ids(&self) -> Result<Names, CatalogError> {
+        let ends = self.tensors.tensor(ID_ENDS).map_err(|_| fault(ID_ENDS, "is missing"))?;
+        let items = match *ends.shape() {
+            [items] if items <= limits::MAX_ITEMS => items,
+            _ => return Err(fault(ID_ENDS, format!("must have one dimension of at most {}", limits::MAX_ITEMS))),
+        };
+        let ends = self.elements(ID_ENDS, Dtype::U32, &[items], u32::from_le_bytes)?;
+        let length = ends.last().map_or(0, |end| *end as usize);
+        let text = self.bytes(IDS, Dtype::U8, &[length])?;
+        let text = std::str::from_utf8(text).map_err(|e| fault(IDS, format!("is not UTF-8: {e}")))?;
+        let mut names = Names::default();
+        let mut start = 0;
+        for (row, end) in ends.into_iter().enumerate() {
+            let end = end as usize;
+            let id = text.get(start..end).filter(|id| (1..=limits::MAX_ID_BYTES).contains(&id.len()));
+            let id = id.ok_or_else(|| {
+                fault(ID_ENDS, format!("must end an id of 1 to {} bytes at row {row}", limits::MAX_ID_BYTES))
+            })?;
+            names.push(id).map_err(|e| match e {
+                NameError::Duplicate(at) => fault(IDS, format!("has `{id}` in rows {at} and {row}")),
+                NameError::Full => fault(IDS, "is longer than 4 GiB"),
+            })?;
+            start = end;
+        }
+        Ok(names)
+    }
+
+    fn block(&self, input: &InputSpec, items: usize, cardinality: Option<usize>) -> Result<Block, CatalogError> {
+        let name = format!("{INPUT}{}", input.name);
+        let shape = rows_shape(items, input);
+        let data = if input.dtype == DType::F32 {
+            Data::F32(self.f32s(&name, &shape)?)
+        } else {
+            let indices = self.elements(&name, Dtype::I32, &shape, i32::from_le_bytes)?;
+            let fits = |index: i32| usize::try_from(index).is_ok_and(|index| cardinality.is_none_or(|n| index < n));
+            if let Some(index) = indices.iter().find(|index| !fits(**index)) {
+                let below = cardinality.map_or(String::new(), |n| format!(" and below {n}"));
+                return Err(fault(&name, format!("holds {index}, but an index of it is not negative{below}")));
+            }
+            Data::I32(indices)
+        };
+        Ok(Block { width: input.width(), data })
+    }
+
+    fn f32s(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CatalogError> {
+        let values = self.elements(name, Dtype::F32, shape, f32::from_le_bytes)?;
+        if values.iter().all(|v| v.is_finite()) {
+            Ok(values)
+        } else {
+            Err(fault(name, "holds a value that is not finite"))
+        }
+    }
+
+    fn elements<T>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        read: fn([u8; 4]) -> T,
+    ) -> Result<Vec<T>, CatalogError> {
+        let (chunks, _) = self.bytes(name, dtype, shape)?.as_chunks();
+        Ok(chunks.iter().map(|chunk| read(*chunk)).collect())
+    }
+
+    /// The bytes of a tensor, of which type and shape are checked; their number then is, by the safetensors reader.
+    fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8], CatalogError> {
+        let tensor = self.tensors.tensor(name).map_err(|_| fault(name, "is missing"))?;
+        if tensor.dtype() == dtype && tensor.shape() == shape {
+            return Ok(tensor.data());
+        }
+        let (got, got_shape) = (tensor.dtype(), tensor.shape());
+        Err(fault(name, format!("must be {dtype} {shape:?}, not {got} {got_shape:?}")))
+    }
+}
+
+fn fault(tensor: &str, message: impl Into<String>) -> CatalogError {
+    CatalogError::Tensor { tensor: tensor.to_owned(), message: message.into() }
+}
+
+fn rows_shape(items: usize, input: &InputSpec) -> Vec<usize> {
+    std::iter::once(items).chain(input.shape.iter().copied()).collect()
+}
+
+fn le_bytes<T: Copy>(values: &[T], bytes: fn(T) -> [u8; 4]) -> Cow<'static, [u8]> {
+    values.iter().flat_map(|v| bytes(*v)).collect::<Vec<u8>>().into()
+}
+
+/// A tensor to be written.
+struct Part<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Part<'a> {
+    fn new(dtype: Dtype, shape: Vec<usize>, bytes: Cow<'a, [u8]>) -> Self {
+        Self { dtype, shape, bytes }
+    }
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -1,0 +1,239 @@
+//! Elementary functions as polynomials of our own, so that every machine gives the same bits.
+//!
+//! Reductions and coefficients follow Cephes' single-precision set (S. Moshier); the tests state and check the bound of
+//! each in ULP against f64.
+
+use std::f32::consts::LOG2_E;
+
+/// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²².
+const ROUNDER: f32 = 12_582_912.0;
+/// ln 2 in two parts; the product of the first with any exponent is exact.
+const LN_2_HIGH: f32 = 0.693_359_4;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
+/// The nearest integer, ties to even; |x| < 2²².
+pub(crate) fn nearest(x: f32) -> f32 {
+    (x + ROUNDER) - ROUNDER
+}
+
+/// eˣ, within 2 ULP, denormal results included.
+pub(crate) fn exp(x: f32) -> f32 {
+    // Beyond these the result is exactly infinity or rounds to 0; NaN fails both comparisons and flows through.
+    if x > 88.722_84 {
+        return f32::INFINITY;
+    }
+    if x < -103.972_08 {
+        return 0.0;
+    }
+    let n = nearest(x * LOG2_E);
+    let r = x - n * LN_2_HIGH;
+    let r = r - n * LN_2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5e-1;
+    let y = p * (r * r) + r + 1.0;
+    // Two factors, for 2ⁿ alone is not representable where the result is denormal or nearly infinite.
+    let n = n as i32;
+    let half = n / 2;
+    y * power_of_two(half) * power_of_two(n - half)
+}
+
+/// ln x, within 2 ULP; -∞ for 0, NaN below.
+pub(crate) fn ln(x: f32) -> f32 {
+    if x.is_nan() || x < 0.0 {
+        return f32::NAN;
+    }
+    if x == 0.0 {
+        return f32::NEG_INFINITY;
+    }
+    if x == f32::INFINITY {
+        return x;
+    }
+    // A denormal is scaled into the normal range first.
+    let (x, shift) = if x < f32::MIN_POSITIVE { (x * 16_777_216.0, -24) } else { (x, 0) };
+    let bits = x.to_bits();
+    let mut exponent = (bits >> 23) as i32 - 126 + shift;
+    let mut m = f32::from_bits((bits & 0x007f_ffff) | 0x3f00_0000);
+    // m in [√½, √2)
+    if m < std::f32::consts::FRAC_1_SQRT_2 {
+        m += m;
+        exponent -= 1;
+    }
+    let m = m - 1.0;
+    let z = m * m;
+    let p = 7.037_683_6e-2;
+    let p = p * m - 1.151_461e-1;
+    let p = p * m + 1.167_699_84e-1;
+    let p = p * m - 1.242_014_1e-1;
+    let p = p * m + 1.424_932_3e-1;
+    let p = p * m - 1.666_805_8e-1;
+    let p = p * m + 2.000_071_5e-1;
+    let p = p * m - 2.499_999_4e-1;
+    let p = p * m + 3.333_333e-1;
+    let e = exponent as f32;
+    let y = p * m * z + e * LN_2_LOW - 0.5 * z;
+    m + y + e * LN_2_HIGH
+}
+
+/// tanh x, within 3 ULP.
+pub(crate) fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    if a >= 0.625 {
+        let y = 1.0 - 2.0 / (exp(a + a) + 1.0);
+        return y.copysign(x);
+    }
+    let z = x * x;
+    let p = -5.704_988_6e-3;
+    let p = p * z + 2.063_908_9e-2;
+    let p = p * z - 5.373_971_5e-2;
+    let p = p * z + 1.333_144_2e-1;
+    let p = p * z - 3.333_328e-1;
+    p * z * x + x
+}
+
+/// erf x, within 3 ULP.
+pub(crate) fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    if a > 1.0 {
+        return (1.0 - erfc_above_1(a)).copysign(x);
+    }
+    let z = x * x;
+    let p = 7.853_861e-5;
+    let p = p * z - 8.010_193_7e-4;
+    let p = p * z + 5.188_327_6e-3;
+    let p = p * z - 2.685_381_2e-2;
+    let p = p * z + 1.128_358_5e-1;
+    let p = p * z - 3.761_262_6e-1;
+    let p = p * z + 1.128_379_2;
+    x * p
+}
+
+fn erfc_above_1(a: f32) -> f32 {
+    // erfc(4) is below half an ULP of 1; the polynomials are not asked further out.
+    if a >= 4.0 {
+        return 0.0;
+    }
+    let q = 1.0 / a;
+    let y = q * q;
+    let p = if a < 2.0 {
+        let p = 2.326_82e-2;
+        let p = p * y - 1.387_039_4e-1;
+        let p = p * y + 3.687_424_7e-1;
+        let p = p * y - 5.824_733e-1;
+        let p = p * y + 6.210_004_6e-1;
+        let p = p * y - 4.944_515_3e-1;
+        let p = p * y + 3.404_88e-1;
+        let p = p * y - 2.741_127e-1;
+        p * y + 5.638_259_4e-1
+    } else {
+        let p = -1.047_766_4e1;
+        let p = p * y + 1.297_72e1;
+        let p = p * y - 7.495_518_7;
+        let p = p * y + 2.921_019;
+        let p = p * y - 1.015_265_3;
+        let p = p * y + 4.218_463_4e-1;
+        let p = p * y - 2.820_767_4e-1;
+        p * y + 5.641_895e-1
+    };
+    exp(-a * a) * q * p
+}
+
+/// 1 / (1 + e⁻ˣ), within 4 ULP where it is normal.
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// ln(1 + eˣ).
+pub(crate) fn softplus(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    // ln(1 + e) loses e's low bits; its series does not.
+    let tail = if e < 1e-3 { e - 0.5 * e * e } else { ln(1.0 + e) };
+    x.max(0.0) + tail
+}
+
+/// 2ⁿ, for -126 ≤ n ≤ 127.
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits(((n + 127) as u32) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The distance in units of the last place of the true value.
+    fn ulps(got: f32, want: f64) -> f64 {
+        let rounded = want as f32;
+        if got == rounded || (got.is_nan() && want.is_nan()) {
+            return 0.0;
+        }
+        let ulp = f64::from(f32::from_bits(rounded.abs().to_bits() + 1)) - f64::from(rounded.abs());
+        ((f64::from(got) - want) / ulp).abs()
+    }
+
+    fn worst(f: fn(f32) -> f32, truth: fn(f64) -> f64, from: f32, to: f32) -> (f64, f32) {
+        let steps = 400_000;
+        (0..=steps)
+            .map(|i| from + (to - from) * (i as f32 / steps as f32))
+            .map(|x| (ulps(f(x), truth(f64::from(x))), x))
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .expect("there are steps")
+    }
+
+    #[test]
+    fn exp_is_within_2_ulp() {
+        for (from, to) in [(-87.3, 88.72), (-103.9, -87.0), (-1.0, 1.0)] {
+            let (ulp, x) = worst(exp, f64::exp, from, to);
+            assert!(ulp <= 2.0, "{ulp} at {x}");
+        }
+    }
+
+    #[test]
+    fn ln_is_within_2_ulp() {
+        for (from, to) in [(0.1, 10.0), (0.9, 1.1), (1e-38, 1e-37), (1.0, 1e30)] {
+            let (ulp, x) = worst(ln, f64::ln, from, to);
+            assert!(ulp <= 2.0, "{ulp} at {x}");
+        }
+    }
+
+    #[test]
+    fn tanh_is_within_3_ulp() {
+        for (from, to) in [(-10.0, 10.0), (-0.7, 0.7)] {
+            let (ulp, x) = worst(tanh, f64::tanh, from, to);
+            assert!(ulp <= 3.0, "{ulp} at {x}");
+        }
+    }
+
+    #[test]
+    fn erf_is_within_3_ulp() {
+        for (from, to) in [(-5.0, 5.0), (-1.1, 1.1)] {
+            let (ulp, x) = worst(erf, libm::erf, from, to);
+            assert!(ulp <= 3.0, "{ulp} at {x}");
+        }
+    }
+
+    #[test]
+    fn sigmoid_is_within_4_ulp() {
+        let (ulp, x) = worst(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -80.0, 40.0);
+        assert!(ulp <= 4.0, "{ulp} at {x}");
+    }
+
+    #[test]
+    fn the_ends_are_exact() {
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(ln(0.0), f32::NEG_INFINITY);
+        assert!(ln(-1.0).is_nan() && exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
+        assert_eq!((tanh(50.0), tanh(-50.0), erf(9.0), erf(-9.0)), (1.0, -1.0, 1.0, -1.0));
+        assert_eq!((sigmoid(-200.0), sigmoid(200.0)), (0.0, 1.0));
+        assert!(softplus(-40.0) > 0.0 && softplus(100.0) == 100.0);
+    }
+
+    #[test]
+    fn nearest_takes_ties_to_even() {
+        assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5, 0.499].map(nearest), [0.0, 2.0, 2.0, 0.0, -2.0, 0.0]);
+    }
+}

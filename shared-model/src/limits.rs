@@ -1,0 +1,44 @@
+//! The bounds on everything read from outside, in one place. A tier's configuration may lower those of a request.
+
+/// Nodes, and separately inputs plus constants, of one graph.
+pub const MAX_NODES: usize = 4096;
+/// Elements of one row of a computed value.
+pub const MAX_ROW_ELEMENTS: usize = 1 << 20;
+/// Elements of one constant tensor.
+pub const MAX_TENSOR_ELEMENTS: usize = 1 << 30;
+/// Dimensions of one value.
+pub const MAX_RANK: usize = 8;
+/// Bytes of `manifest.json`.
+pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// Bytes of `features.toml` or its JSON form.
+pub const MAX_SCHEMA_BYTES: u64 = 16 << 20;
+/// Bytes of one variant or of the catalog.
+pub const MAX_TENSORS_BYTES: u64 = 4 << 30;
+/// Features of one schema.
+pub const MAX_FEATURES: usize = 1024;
+/// Values of one vocabulary given in the schema.
+pub const MAX_VOCABULARY: usize = 1 << 20;
+/// Boundaries of one bucketized feature.
+pub const MAX_BOUNDARIES: usize = 1 << 16;
+/// Steps of one numeric transform.
+pub const MAX_STEPS: usize = 16;
+/// The most indices that a hash may spread over: an index is an i32.
+pub const MAX_INDICES: u32 = i32::MAX as u32;
+/// Items of one catalog.
+pub const MAX_ITEMS: usize = 1 << 24;
+/// Bytes of one id.
+pub const MAX_ID_BYTES: usize = 256;
+/// Bytes of one textual value of a request or an item.
+pub const MAX_TEXT_BYTES: usize = 4096;
+/// Elements of one list of a request or an item.
+pub const MAX_LIST: usize = 4096;
+/// Fields of `user`, `context` or an inline item.
+pub const MAX_FIELDS: usize = 256;
+/// Candidates of one request.
+pub const MAX_CANDIDATES: usize = 100_000;
+/// The longest a client may ask a tier to work for it, in milliseconds.
+pub const MAX_TIMEOUT_MS: u32 = 60_000;
+/// How deep the objects and lists of a JSON request may nest; the request itself is 1.
+pub const MAX_DEPTH: usize = 8;
+/// Warnings of one answer.
+pub const MAX_WARNINGS: usize = 16;

@@ -1,0 +1,353 @@
+//! From a graph and its tensors to a plan: which kernel each node is, and where each value lies.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::broadcast::{Access, strides, walk};
+use super::layout::{self, Span};
+use super::memory::Place;
+use super::step::{Kernel, Step};
+use super::{InputPlace, Plan, PlanError, Sections, Values};
+use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
+use crate::kernel::linear::Linear;
+use crate::tensor::Tensor;
+
+/// Numbers a block of candidates should take: what a core keeps near.
+const BLOCK_NUMBERS: usize = 1 << 16;
+const MAX_BLOCK: usize = 64;
+/// Numbers an arena may take: 1 GiB.
+const MAX_ARENA: usize = 1 << 28;
+
+pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Plan, PlanError> {
+    check_tensors(graph, tensors)?;
+    let homes = homes(graph);
+    let layout = Layout::of(graph, &homes)?;
+    let mut sections = Sections::default();
+    for node in graph.nodes() {
+        let Some(kernel) = kernel(graph, node, tensors)? else { continue };
+        let inputs = operands(node).iter().map(|&v| layout.place(graph, &homes, v)).collect();
+        let step = Step { kernel, inputs, output: layout.place(graph, &homes, node.output) };
+        match graph.value(node.output).ty.scope {
+            Scope::Const => sections.constant.push(step),
+            Scope::Request => sections.request.push(step),
+            Scope::Item | Scope::Pair => sections.candidate.push(step),
+        }
+    }
+    let inputs = graph
+        .inputs()
+        .map(|(id, v)| InputPlace { name: v.name.clone(), dtype: v.ty.dtype, place: layout.place(graph, &homes, id) })
+        .collect();
+    let constants = graph
+        .constants()
+        .filter(|(id, _)| homes[id.index()].is_some())
+        .filter_map(|(id, v)| Some((layout.place(graph, &homes, id), values(tensors.get(&v.name)?)?)))
+        .collect();
+    Ok(Plan {
+        inputs,
+        constants,
+        sections,
+        score: layout.place(graph, &homes, graph.score()),
+        block: layout.block,
+        floats: layout.floats,
+        ints: layout.ints,
+        link: graph.link(),
+    })
+}
+
+/// Every constant has a tensor of its type, used as its form allows.
+fn check_tensors(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<(), PlanError> {
+    for (id, value) in graph.constants() {
+        let name = &value.name;
+        let tensor = tensors.get(name).ok_or_else(|| PlanError::Missing(name.clone()))?;
+        let wanted = if value.ty.dtype == DType::Bool { DType::I32 } else { value.ty.dtype };
+        if tensor.shape() != value.ty.shape || tensor.dtype() != wanted || !is_whole(tensor) {
+            return Err(PlanError::Type {
+                name: name.clone(),
+                got: format!("{:?} {:?}", tensor.dtype(), tensor.shape()),
+                want: format!("{wanted:?} {:?}", value.ty.shape),
+            });
+        }
+        let (form, allowed): (_, fn(&Op, usize) -> bool) = match tensor {
+            Tensor::F32 { .. } | Tensor::I32 { .. } => continue,
+            Tensor::Linear8 { .. } | Tensor::Linear4 { .. } => ("linear weight", |op, i| *op == Op::Linear && i == 1),
+            Tensor::Table8 { .. } | Tensor::Table4 { .. } => ("table", |op, i| *op == Op::Embedding && i == 0),
+        };
+        for node in graph.nodes() {
+            if node.inputs.iter().enumerate().any(|(i, &v)| v == id && !allowed(&node.op, i)) {
+                return Err(PlanError::Role { name: name.clone(), form, op: node.op.name() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a tensor's parts have the lengths its shape says; files are checked on reading, tensors made in memory here.
+fn is_whole(tensor: &Tensor) -> bool {
+    let elements = || tensor.shape().iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    match tensor {
+        Tensor::F32 { data, .. } => elements() == Some(data.len()),
+        Tensor::I32 { data, .. } => elements() == Some(data.len()),
+        Tensor::Linear8 { outputs, q, scale, .. } => elements() == Some(q.len()) && scale.len() == *outputs,
+        Tensor::Linear4 { outputs, inputs, q, scale, min } => {
+            let groups = outputs * inputs.div_ceil(crate::tensor::GROUP);
+            q.len() == outputs * inputs.div_ceil(2) && scale.len() == groups && min.len() == groups
+        }
+        Tensor::Table8 { rows, q, scale, min, .. } => {
+            elements() == Some(q.len()) && scale.len() == *rows && min.len() == *rows
+        }
+        Tensor::Table4 { rows, width, q, scale, min } => {
+            q.len() == rows * width.div_ceil(2) && scale.len() == *rows && min.len() == *rows
+        }
+    }
+}
+
+/// The operands a step reads from the arena; the others are built into its kernel.
+fn operands(node: &Node) -> &[ValueId] {
+    match node.op {
+        Op::Linear | Op::LayerNorm { .. } => &node.inputs[..1],
+        Op::Embedding => &node.inputs[1..],
+        _ => &node.inputs,
+    }
+}
+
+/// For each value, the value whose memory it is: itself, or what it reshapes; `None` for a constant no step reads.
+fn homes(graph: &Graph) -> Vec<Option<ValueId>> {
+    let mut read = vec![false; graph.values().len()];
+    for id in graph.nodes().iter().flat_map(operands) {
+        read[id.index()] = true;
+    }
+    let mut homes: Vec<Option<ValueId>> = Vec::with_capacity(graph.values().len());
+    for (id, value) in (0u32..).map(ValueId).zip(graph.values()) {
+        homes.push(match value.source {
+            Source::Constant if !read[id.index()] => None,
+            Source::Node(n) if is_alias(&graph.nodes()[n]) => homes[graph.nodes()[n].inputs[0].index()],
+            Source::Input | Source::Constant | Source::Node(_) => Some(id),
+        });
+    }
+    homes
+}
+
+fn is_alias(node: &Node) -> bool {
+    matches!(node.op, Op::Reshape { .. })
+}
+
+/// Where the homes lie.
+struct Layout {
+    offsets: Vec<usize>,
+    block: usize,
+    floats: usize,
+    ints: usize,
+}
+
+impl Layout {
+    fn of(graph: &Graph, homes: &[Option<ValueId>]) -> Result<Self, PlanError> {
+        let lives = lives(graph, homes);
+        let per_candidate: usize =
+            graph.values().iter().filter(|v| v.ty.scope.per_candidate()).map(|v| v.ty.len()).sum();
+        let block = (BLOCK_NUMBERS / per_candidate.max(1)).clamp(1, MAX_BLOCK);
+        let mut layout = Self { offsets: vec![0; homes.len()], block, floats: 0, ints: 0 };
+        for floats in [true, false] {
+            let own: Vec<usize> = (0..homes.len())
+                .filter(|&v| homes[v].is_some_and(|h| h.index() == v))
+                .filter(|&v| (graph.values()[v].ty.dtype == DType::F32) == floats)
+                .collect();
+            let span = |&v: &usize| {
+                let ty = &graph.values()[v].ty;
+                let rows = if ty.scope.per_candidate() { block } else { 1 };
+                Span { elements: rows * ty.len(), alive: lives[v].clone() }
+            };
+            let (offsets, total) = layout::place(&own.iter().map(span).collect::<Vec<_>>());
+            if total > MAX_ARENA {
+                return Err(PlanError::TooLarge(per_candidate));
+            }
+            for (&v, offset) in own.iter().zip(offsets) {
+                layout.offsets[v] = offset;
+            }
+            *(if floats { &mut layout.floats } else { &mut layout.ints }) = total;
+        }
+        Ok(layout)
+    }
+
+    fn place(&self, graph: &Graph, homes: &[Option<ValueId>], id: ValueId) -> Place {
+        let home = homes[id.index()].expect("a value that a step reads or writes has a home");
+        let ty = &graph.value(id).ty;
+        Place { offset: self.offsets[home.index()], len: ty.len(), per_candidate: ty.scope.per_candidate() }
+    }
+}
+
+/// When each home is alive. Time runs over sections (constants, requests, candidates), then nodes.
+///
+/// What is constant outlives every call, and what is read by the candidate section must survive all of its blocks.
+fn lives(graph: &Graph, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>> {
+    let nodes = graph.nodes().len();
+    let section = |scope: Scope| match scope {
+        Scope::Const => 0,
+        Scope::Request => 1,
+        Scope::Item | Scope::Pair => 2,
+    };
+    let end = 3 * (nodes + 1);
+    let section_start = |scope: Scope| section(scope) * (nodes + 1);
+    let time = |node: usize| section_start(graph.value(graph.nodes()[node].output).ty.scope) + node + 1;
+    let mut lives: Vec<RangeInclusive<usize>> = graph
+        .values()
+        .iter()
+        .map(|v| {
+            let born = match v.source {
+                Source::Node(n) => time(n),
+                Source::Constant => 0,
+                Source::Input => section_start(v.ty.scope),
+            };
+            born..=if v.ty.scope == Scope::Const { end } else { born }
+        })
+        .collect();
+    let mut extend = |id: ValueId, to: usize| {
+        if let Some(home) = homes[id.index()] {
+            let life = &mut lives[home.index()];
+            *life = *life.start()..=(*life.end()).max(to);
+        }
+    };
+    for (n, node) in graph.nodes().iter().enumerate() {
+        let reader = graph.value(node.output).ty.scope;
+        for &id in operands(node) {
+            let crosses = section(graph.value(id).ty.scope) < section(reader);
+            extend(id, if crosses { end } else { time(n) });
+        }
+    }
+    extend(graph.score(), end);
+    lives
+}
+
+fn values(tensor: &Tensor) -> Option<Values> {
+    match tensor {
+        Tensor::F32 { data, .. } => Some(Values::F32(data.clone())),
+        Tensor::I32 { data, .. } => Some(Values::I32(data.clone())),
+        _ => None,
+    }
+}
+
+/// The kernel of a node; `None` for one that only names its operand's memory anew.
+fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Option<Kernel>, PlanError> {
+    let ty = |i: usize| &graph.value(node.inputs[i]).ty;
+    let out = &graph.value(node.output).ty;
+    let access = |i: usize| Access::broadcast(&ty(i).shape, &out.shape);
+    let floats = out.dtype == DType::F32;
+    let gather = |map| if floats { Kernel::Gather(map) } else { Kernel::GatherI32(map) };
+    Ok(Some(match &node.op {
+        Op::Unary(Unary::Not) => Kernel::Not,
+        Op::Unary(f) => Kernel::Unary(*f),
+        Op::Clip { min, max } => {
+            Kernel::Clip { min: min.unwrap_or(f32::NEG_INFINITY), max: max.unwrap_or(f32::INFINITY) }
+        }
+        Op::Binary(f) if floats => Kernel::Binary(*f, [access(0), access(1)]),
+        Op::Binary(f) => Kernel::BinaryI32(*f, [access(0), access(1)]),
+        Op::Compare(f) if ty(0).dtype == DType::F32 => Kernel::Compare(*f, [access(0), access(1)]),
+        Op::Compare(f) => Kernel::CompareI32(*f, [access(0), access(1)]),
+        Op::Logic(f) => Kernel::Logic(*f, [access(0), access(1)]),
+        Op::Where if floats => Kernel::Where([access(0), access(1), access(2)]),
+        Op::Where => Kernel::WhereI32([access(0), access(1), access(2)]),
+        Op::Cast { to } => cast(ty(0).dtype, *to),
+        Op::Reshape { .. } => return Ok(None),
+        Op::Select { axis, indices } => gather(select(ty(0), *axis, indices)),
+        Op::Transpose { perm } => {
+            let from = strides(&ty(0).shape);
+            gather(walk(&out.shape, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>()))
+        }
+        Op::Expand { .. } => gather(match access(0) {
+            Access::Map(map) => map,
+            Access::Same => (0..).take(out.len()).collect(),
+            Access::Scalar => vec![0; out.len()],
+        }),
+        Op::Concat { axis } => {
+            let outer = out.shape[..*axis].iter().product();
+            if floats { Kernel::Concat { outer } } else { Kernel::ConcatI32 { outer } }
+        }
+        Op::Linear => Kernel::Linear(Box::new(linear(graph, node, tensors)?)),
+        Op::MatMul => matmul(ty(0), ty(1), out),
+        Op::Embedding => {
+            let name = graph.value(node.inputs[0]).name.clone();
+            let table = tensors.get(&name).ok_or_else(|| PlanError::Missing(name.clone()))?.clone();
+            let [rows, width] = ty(0).shape[..] else { unreachable!("inference wants a table of two dimensions") };
+            Kernel::Embedding { table: Box::new(table), name, rows, width }
+        }
+        Op::Softmax { axis } => {
+            let shape = &out.shape;
+            Kernel::Softmax { len: shape[*axis], stride: shape[axis + 1..].iter().product() }
+        }
+        Op::Reduce { kind, axes, .. } => {
+            let target = reduce_targets(&ty(0).shape, axes);
+            if floats {
+                Kernel::Reduce { kind: *kind, target, count: axes.iter().map(|&a| ty(0).shape[a]).product() }
+            } else {
+                Kernel::ReduceI32 { kind: *kind, target }
+            }
+        }
+        Op::LayerNorm { epsilon } => {
+            let vector = |i: usize| node.inputs.get(i).map(|&v| vector(graph, v, tensors)).transpose();
+            let scale = vector(1)?.unwrap_or_default();
+            Kernel::LayerNorm { epsilon: *epsilon, scale, bias: vector(2)? }
+        }
+    }))
+}
+
+fn cast(from: DType, to: DType) -> Kernel {
+    match (from, to) {
+        (DType::F32, DType::F32) => Kernel::Copy,
+        (DType::F32, DType::I32) => Kernel::Truncate,
+        (DType::F32, DType::Bool) => Kernel::NonZero,
+        (DType::I32 | DType::Bool, DType::F32) => Kernel::Widen,
+        (DType::I32, DType::Bool) => Kernel::NonZeroI32,
+        (DType::I32 | DType::Bool, DType::I32) | (DType::Bool, DType::Bool) => Kernel::CopyI32,
+    }
+}
+
+fn select(x: &Type, axis: usize, indices: &[usize]) -> Vec<u32> {
+    let inner: usize = x.shape[axis + 1..].iter().product();
+    let outer: usize = x.shape[..axis].iter().product();
+    let len = x.shape[axis];
+    let index = |o: usize, i: usize, j: usize| u32::try_from((o * len + i) * inner + j);
+    (0..outer)
+        .flat_map(|o| indices.iter().flat_map(move |&i| (0..inner).map(move |j| index(o, i, j))))
+        .map(|i| i.expect("MAX_ROW_ELEMENTS fits u32"))
+        .collect()
+}
+
+/// For each element of `shape`, the element of the result it folds into.
+fn reduce_targets(shape: &[usize], axes: &[usize]) -> Vec<u32> {
+    let kept: Vec<usize> = shape.iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
+    let strides = strides(&kept);
+    walk(shape, &strides.iter().enumerate().map(|(d, &s)| if axes.contains(&d) { 0 } else { s }).collect::<Vec<_>>())
+}
+
+fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Linear, PlanError> {
+    let name = &graph.value(node.inputs[1]).name;
+    let tensor = tensors.get(name).ok_or_else(|| PlanError::Missing(name.clone()))?;
+    let bias = node.inputs.get(2).map(|&b| vector(graph, b, tensors)).transpose()?;
+    Ok(match tensor {
+        Tensor::F32 { shape, data } => Linear::f32(shape[1], shape[0], data, bias),
+        Tensor::Linear8 { inputs, q, scale, .. } => Linear::int8(*inputs, q, scale, bias),
+        Tensor::Linear4 { inputs, outputs, q, scale, min } => Linear::int4(*inputs, *outputs, q, scale, min, bias),
+        Tensor::I32 { .. } | Tensor::Table8 { .. } | Tensor::Table4 { .. } => {
+            unreachable!("`check_tensors` refuses other forms")
+        }
+    })
+}
+
+/// A constant vector; it is never quantized.
+fn vector(graph: &Graph, id: ValueId, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<f32>, PlanError> {
+    let name = &graph.value(id).name;
+    match tensors.get(name) {
+        Some(Tensor::F32 { data, .. }) => Ok(data.clone()),
+        _ => Err(PlanError::Missing(name.clone())),
+    }
+}
+
+fn matmul(a: &Type, b: &Type, out: &Type) -> Kernel {
+    let split = |ty: &Type| {
+        let (batch, matrix) = ty.shape.split_at(ty.shape.len() - 2);
+        (batch.to_vec(), [matrix[0], matrix[1]])
+    };
+    let ((batch_a, [m, k]), (batch_b, [_, n]), (batch, _)) = (split(a), split(b), split(out));
+    let (to_a, to_b) = (Access::broadcast(&batch_a, &batch), Access::broadcast(&batch_b, &batch));
+    let pairs = (0..batch.iter().product()).map(|i| [to_a.at(i), to_b.at(i)]).collect();
+    Kernel::MatMul { k, n, pairs, a: m * k, b: k * n }
+}

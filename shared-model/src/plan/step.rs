@@ -1,0 +1,328 @@
+//! One step of a plan: a kernel, its operands' places and its result's.
+
+use super::RunError;
+use super::broadcast::Access;
+use super::memory::{Memory, Place, Reading, Rows};
+use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
+use crate::kernel::linear::{self, Linear};
+use crate::kernel::{math, matmul, row};
+use crate::tensor::Tensor;
+
+pub(super) type Scratch = linear::Scratch;
+
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) kernel: Kernel,
+    pub(super) inputs: Vec<Place>,
+    pub(super) output: Place,
+}
+
+/// What a step computes on each row. The names say f32 or i32 where an op has both; booleans are i32.
+#[derive(Clone, Debug)]
+pub(super) enum Kernel {
+    Unary(Unary),
+    Not,
+    Clip {
+        min: f32,
+        max: f32,
+    },
+    Binary(Binary, [Access; 2]),
+    BinaryI32(Binary, [Access; 2]),
+    Compare(Compare, [Access; 2]),
+    CompareI32(Compare, [Access; 2]),
+    Logic(Logic, [Access; 2]),
+    Where([Access; 3]),
+    WhereI32([Access; 3]),
+    /// f32 → i32 by truncation.
+    Truncate,
+    /// i32 or bool → f32.
+    Widen,
+    /// f32 → bool.
+    NonZero,
+    /// i32 → bool.
+    NonZeroI32,
+    /// The same numbers: i32 ↔ bool where the values are known to fit.
+    CopyI32,
+    Copy,
+    /// `out[i] = x[map[i]]`
+    Gather(Vec<u32>),
+    GatherI32(Vec<u32>),
+    /// Each operand's run of elements, `outer` times.
+    Concat {
+        outer: usize,
+    },
+    ConcatI32 {
+        outer: usize,
+    },
+    Linear(Box<Linear>),
+    MatMul {
+        k: usize,
+        n: usize,
+        pairs: Vec<[usize; 2]>,
+        a: usize,
+        b: usize,
+    },
+    Embedding {
+        table: Box<Tensor>,
+        name: String,
+        rows: usize,
+        width: usize,
+    },
+    Softmax {
+        len: usize,
+        stride: usize,
+    },
+    Reduce {
+        kind: Reduce,
+        target: Vec<u32>,
+        count: usize,
+    },
+    ReduceI32 {
+        kind: Reduce,
+        target: Vec<u32>,
+    },
+    LayerNorm {
+        epsilon: f32,
+        scale: Vec<f32>,
+        bias: Option<Vec<f32>>,
+    },
+}
+
+impl Step {
+    /// Computes the result for `rows` candidates (or its one row).
+    pub(super) fn run(&self, memory: &mut Memory, scratch: &mut Scratch, rows: usize) -> Result<(), RunError> {
+        if self.kernel.gives_ints() {
+            let (out, reading) = memory.write_ints(self.output, rows);
+            self.run_ints(out, &reading);
+            Ok(())
+        } else {
+            let (out, reading) = memory.write_floats(self.output, rows);
+            self.run_floats(out, &reading, scratch)
+        }
+    }
+
+    fn run_floats(&self, out: &mut [f32], read: &Reading<'_>, scratch: &mut Scratch) -> Result<(), RunError> {
+        let x = |i: usize| read.floats(self.inputs[i]);
+        let len = self.output.len;
+        match &self.kernel {
+            Kernel::Unary(f) => unary(*f, x(0).data, out),
+            Kernel::Clip { min, max } => each(x(0).data, out, |x| row::minimum(row::maximum(x, *min), *max)),
+            Kernel::Binary(f, access) => binary(*f, access, x(0), x(1), len, out),
+            Kernel::Where(access) => choose(access, read.ints(self.inputs[0]), x(1), x(2), len, out),
+            Kernel::Widen => each(read.ints(self.inputs[0]).data, out, |x| x as f32),
+            Kernel::Copy => out.copy_from_slice(x(0).data),
+            Kernel::Gather(map) => gather(map, x(0), out),
+            Kernel::Concat { outer } => {
+                concat(*outer, &self.inputs.iter().map(|&p| read.floats(p)).collect::<Vec<_>>(), len, out);
+            }
+            Kernel::Linear(linear) => linear.run(x(0).data, out, scratch),
+            Kernel::MatMul { k, n, pairs, a, b } => {
+                for (r, out) in out.chunks_exact_mut(len).enumerate() {
+                    let (x, y) = (x(0).row(r), x(1).row(r));
+                    for (&[i, j], out) in pairs.iter().zip(out.chunks_exact_mut(len / pairs.len())) {
+                        matmul::matmul(*k, *n, &x[i * a..][..*a], &y[j * b..][..*b], out);
+                    }
+                }
+            }
+            Kernel::Embedding { table, name, rows, width } => {
+                for (&id, out) in read.ints(self.inputs[0]).data.iter().zip(out.chunks_exact_mut(*width)) {
+                    match usize::try_from(id) {
+                        Ok(r) if r < *rows => table.copy_row(r, out),
+                        _ => return Err(RunError::Index { table: name.clone(), index: id, rows: *rows }),
+                    }
+                }
+            }
+            Kernel::Softmax { len, stride } => row::softmax(*len, *stride, x(0).data, out),
+            Kernel::Reduce { kind, target, count } => {
+                for (r, out) in out.chunks_exact_mut(len).enumerate() {
+                    row::reduce_f32(*kind, target, *count, x(0).row(r), out);
+                }
+            }
+            Kernel::LayerNorm { epsilon, scale, bias } => {
+                row::layer_norm(*epsilon, scale, bias.as_deref(), x(0).data, out);
+            }
+            _ => unreachable!("`gives_ints` sends the others to `run_ints`"),
+        }
+        Ok(())
+    }
+
+    fn run_ints(&self, out: &mut [i32], read: &Reading<'_>) {
+        let x = |i: usize| read.ints(self.inputs[i]);
+        let f = |i: usize| read.floats(self.inputs[i]);
+        let len = self.output.len;
+        match &self.kernel {
+            Kernel::Not => each(x(0).data, out, |x| i32::from(x == 0)),
+            Kernel::BinaryI32(op, [p, q]) => match op {
+                Binary::Add => zip(p, q, x(0), x(1), len, out, i32::wrapping_add),
+                Binary::Sub => zip(p, q, x(0), x(1), len, out, i32::wrapping_sub),
+                Binary::Mul => zip(p, q, x(0), x(1), len, out, i32::wrapping_mul),
+                Binary::Min => zip(p, q, x(0), x(1), len, out, Ord::min),
+                Binary::Max | Binary::Div | Binary::PRelu => zip(p, q, x(0), x(1), len, out, Ord::max),
+            },
+            Kernel::Compare(op, access) => compare(*op, access, f(0), f(1), len, out),
+            Kernel::CompareI32(op, access) => compare(*op, access, x(0), x(1), len, out),
+            Kernel::Logic(op, [p, q]) => match op {
+                Logic::And => zip(p, q, x(0), x(1), len, out, |a, b| a & b),
+                Logic::Or => zip(p, q, x(0), x(1), len, out, |a, b| a | b),
+                Logic::Xor => zip(p, q, x(0), x(1), len, out, |a, b| a ^ b),
+            },
+            Kernel::WhereI32(access) => choose(access, x(0), x(1), x(2), len, out),
+            // `as` saturates and takes NaN to 0: every f32 has one result.
+            Kernel::Truncate => each(f(0).data, out, |x| x as i32),
+            Kernel::NonZero => each(f(0).data, out, |x| i32::from(x != 0.0)),
+            Kernel::NonZeroI32 => each(x(0).data, out, |x| i32::from(x != 0)),
+            Kernel::CopyI32 => out.copy_from_slice(x(0).data),
+            Kernel::GatherI32(map) => gather(map, x(0), out),
+            Kernel::ConcatI32 { outer } => {
+                concat(*outer, &self.inputs.iter().map(|&p| read.ints(p)).collect::<Vec<_>>(), len, out);
+            }
+            Kernel::ReduceI32 { kind, target } => {
+                for (r, out) in out.chunks_exact_mut(len).enumerate() {
+                    row::reduce_i32(*kind, target, x(0).row(r), out);
+                }
+            }
+            _ => unreachable!("`gives_ints` sends the others to `run_floats`"),
+        }
+    }
+}
+
+impl Kernel {
+    fn gives_ints(&self) -> bool {
+        matches!(
+            self,
+            Self::Not
+                | Self::BinaryI32(..)
+                | Self::Compare(..)
+                | Self::CompareI32(..)
+                | Self::Logic(..)
+                | Self::WhereI32(_)
+                | Self::Truncate
+                | Self::NonZero
+                | Self::NonZeroI32
+                | Self::CopyI32
+                | Self::GatherI32(_)
+                | Self::ConcatI32 { .. }
+                | Self::ReduceI32 { .. }
+        )
+    }
+}
+
+fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
+    match f {
+        Unary::Neg => each(x, out, |x| -x),
+        Unary::Abs => each(x, out, f32::abs),
+        Unary::Reciprocal => each(x, out, |x| 1.0 / x),
+        Unary::Sqrt => each(x, out, f32::sqrt),
+        Unary::Exp => each(x, out, math::exp),
+        Unary::Log => each(x, out, math::ln),
+        Unary::Erf => each(x, out, math::erf),
+        Unary::Relu => each(x, out, |x| if x > 0.0 { x } else { 0.0 }),
+        Unary::LeakyRelu(alpha) => each(x, out, |x| if x < 0.0 { alpha * x } else { x }),
+        Unary::Sigmoid => each(x, out, math::sigmoid),
+        Unary::Tanh => each(x, out, math::tanh),
+        Unary::Softplus => each(x, out, math::softplus),
+        Unary::Not => unreachable!("compiled to `Kernel::Not`"),
+    }
+}
+
+fn binary(f: Binary, [p, q]: &[Access; 2], a: Rows<'_, f32>, b: Rows<'_, f32>, len: usize, out: &mut [f32]) {
+    match f {
+        Binary::Add => zip(p, q, a, b, len, out, |a, b| a + b),
+        Binary::Sub => zip(p, q, a, b, len, out, |a, b| a - b),
+        Binary::Mul => zip(p, q, a, b, len, out, |a, b| a * b),
+        Binary::Div => zip(p, q, a, b, len, out, |a, b| a / b),
+        Binary::Min => zip(p, q, a, b, len, out, row::minimum),
+        Binary::Max => zip(p, q, a, b, len, out, row::maximum),
+        Binary::PRelu => zip(p, q, a, b, len, out, |a, b| if a < 0.0 { a * b } else { a }),
+    }
+}
+
+fn compare<T: Copy + PartialOrd>(
+    op: Compare,
+    [p, q]: &[Access; 2],
+    a: Rows<'_, T>,
+    b: Rows<'_, T>,
+    len: usize,
+    out: &mut [i32],
+) {
+    match op {
+        Compare::Equal => zip(p, q, a, b, len, out, |a, b| i32::from(a == b)),
+        Compare::Less => zip(p, q, a, b, len, out, |a, b| i32::from(a < b)),
+        Compare::LessOrEqual => zip(p, q, a, b, len, out, |a, b| i32::from(a <= b)),
+        Compare::Greater => zip(p, q, a, b, len, out, |a, b| i32::from(a > b)),
+        Compare::GreaterOrEqual => zip(p, q, a, b, len, out, |a, b| i32::from(a >= b)),
+    }
+}
+
+/// Rows of the operand lie as those of the result do, one after the other: a one-input elementwise op sees one slice.
+fn each<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
+    for (y, &x) in out.iter_mut().zip(x) {
+        *y = f(x);
+    }
+}
+
+fn zip<T: Copy, U>(
+    p: &Access,
+    q: &Access,
+    a: Rows<'_, T>,
+    b: Rows<'_, T>,
+    len: usize,
+    out: &mut [U],
+    f: impl Fn(T, T) -> U,
+) {
+    for (r, out) in out.chunks_exact_mut(len).enumerate() {
+        let (a, b) = (a.row(r), b.row(r));
+        match (p, q) {
+            (Access::Same, Access::Same) => {
+                for ((y, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *y = f(a, b);
+                }
+            }
+            (Access::Same, Access::Scalar) => each(a, out, |a| f(a, b[0])),
+            (Access::Scalar, Access::Same) => each(b, out, |b| f(a[0], b)),
+            _ => {
+                for (i, y) in out.iter_mut().enumerate() {
+                    *y = f(a[p.at(i)], b[q.at(i)]);
+                }
+            }
+        }
+    }
+}
+
+fn choose<T: Copy>(
+    [p, q, s]: &[Access; 3],
+    condition: Rows<'_, i32>,
+    a: Rows<'_, T>,
+    b: Rows<'_, T>,
+    len: usize,
+    out: &mut [T],
+) {
+    for (r, out) in out.chunks_exact_mut(len).enumerate() {
+        let (condition, a, b) = (condition.row(r), a.row(r), b.row(r));
+        for (i, y) in out.iter_mut().enumerate() {
+            *y = if condition[p.at(i)] != 0 { a[q.at(i)] } else { b[s.at(i)] };
+        }
+    }
+}
+
+fn gather<T: Copy>(map: &[u32], x: Rows<'_, T>, out: &mut [T]) {
+    for (r, out) in out.chunks_exact_mut(map.len()).enumerate() {
+        let x = x.row(r);
+        for (y, &i) in out.iter_mut().zip(map) {
+            *y = x[i as usize];
+        }
+    }
+}
+
+fn concat<T: Copy>(outer: usize, parts: &[Rows<'_, T>], len: usize, out: &mut [T]) {
+    for (r, out) in out.chunks_exact_mut(len).enumerate() {
+        for (o, mut out) in out.chunks_exact_mut(len / outer).enumerate() {
+            for part in parts {
+                let run = part.len / outer;
+                let (head, tail) = out.split_at_mut(run);
+                head.copy_from_slice(&part.row(r)[o * run..][..run]);
+                out = tail;
+            }
+        }
+    }
+}

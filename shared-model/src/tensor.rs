@@ -1,0 +1,187 @@
+//! Constant tensors of a variant, full or quantized.
+//!
+//! A quantized form is tied to its use: a linear's weight is quantized by output channel or group, a table by row.
+//! [`Tensor::to_f32`] says what a quantized form means; the kernels compute with the integers themselves.
+
+use half::f16;
+
+use crate::graph::DType;
+
+/// The input elements that share one scale and minimum in a 4-bit linear.
+pub const GROUP: usize = 32;
+
+/// A constant tensor; data is row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    /// Full precision.
+    F32 {
+        /// The dimensions.
+        shape: Vec<usize>,
+        /// The elements.
+        data: Vec<f32>,
+    },
+    /// Integers.
+    I32 {
+        /// The dimensions.
+        shape: Vec<usize>,
+        /// The elements.
+        data: Vec<i32>,
+    },
+    /// A linear's weight `[outputs, inputs]`, 8 bits: `w = q * scale[o]`.
+    Linear8 {
+        /// Output channels.
+        outputs: usize,
+        /// Input channels.
+        inputs: usize,
+        /// `[outputs, inputs]`, in -127..=127.
+        q: Vec<i8>,
+        /// One an output.
+        scale: Vec<f32>,
+    },
+    /// A linear's weight, 4 bits: `w = q * scale[o, g] + min[o, g]` with g = i / [`GROUP`].
+    Linear4 {
+        /// Output channels.
+        outputs: usize,
+        /// Input channels.
+        inputs: usize,
+        /// Two a byte, low nibble first; each output starts a byte.
+        q: Vec<u8>,
+        /// `[outputs, groups]`
+        scale: Vec<f16>,
+        /// `[outputs, groups]`
+        min: Vec<f16>,
+    },
+    /// An embedding table `[rows, width]`, 8 bits: `w = q * scale[r] + min[r]`.
+    Table8 {
+        /// Rows.
+        rows: usize,
+        /// Elements of a row.
+        width: usize,
+        /// `[rows, width]`
+        q: Vec<u8>,
+        /// One a row.
+        scale: Vec<f16>,
+        /// One a row.
+        min: Vec<f16>,
+    },
+    /// An embedding table, 4 bits, otherwise as [`Tensor::Table8`].
+    Table4 {
+        /// Rows.
+        rows: usize,
+        /// Elements of a row.
+        width: usize,
+        /// Two a byte, low nibble first; each row starts a byte.
+        q: Vec<u8>,
+        /// One a row.
+        scale: Vec<f16>,
+        /// One a row.
+        min: Vec<f16>,
+    },
+}
+
+impl Tensor {
+    /// The dimensions.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::F32 { shape, .. } | Self::I32 { shape, .. } => shape.clone(),
+            Self::Linear8 { outputs, inputs, .. } | Self::Linear4 { outputs, inputs, .. } => vec![*outputs, *inputs],
+            Self::Table8 { rows, width, .. } | Self::Table4 { rows, width, .. } => vec![*rows, *width],
+        }
+    }
+
+    /// The element type a graph sees; every quantized form stands for f32.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::I32 { .. } => DType::I32,
+            _ => DType::F32,
+        }
+    }
+
+    /// The bytes its data takes in a bundle.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32 { data, .. } => 4 * data.len(),
+            Self::I32 { data, .. } => 4 * data.len(),
+            Self::Linear8 { q, scale, .. } => q.len() + 4 * scale.len(),
+            Self::Linear4 { q, scale, min, .. }
+            | Self::Table8 { q, scale, min, .. }
+            | Self::Table4 { q, scale, min, .. } => q.len() + 2 * (scale.len() + min.len()),
+        }
+    }
+
+    /// The bits of one weight: 4, 8 or 32.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        match self {
+            Self::F32 { .. } | Self::I32 { .. } => 32,
+            Self::Linear8 { .. } | Self::Table8 { .. } => 8,
+            Self::Linear4 { .. } | Self::Table4 { .. } => 4,
+        }
+    }
+
+    /// What the tensor means in full precision, `None` for integers.
+    #[must_use]
+    pub fn to_f32(&self) -> Option<Vec<f32>> {
+        Some(match self {
+            Self::F32 { data, .. } => data.clone(),
+            Self::I32 { .. } => return None,
+            Self::Linear8 { inputs, q, scale, .. } => q
+                .chunks_exact(*inputs)
+                .zip(scale)
+                .flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q) * s))
+                .collect(),
+            Self::Linear4 { outputs, inputs, q, scale, min } => {
+                let groups = inputs.div_ceil(GROUP);
+                (0..*outputs)
+                    .flat_map(|o| {
+                        let row = &q[o * inputs.div_ceil(2)..];
+                        (0..*inputs).map(move |i| {
+                            let g = o * groups + i / GROUP;
+                            f32::from(nibble(row, i)) * scale[g].to_f32() + min[g].to_f32()
+                        })
+                    })
+                    .collect()
+            }
+            Self::Table8 { rows, width, .. } | Self::Table4 { rows, width, .. } => {
+                let mut data = vec![0.0; rows * width];
+                for (r, row) in data.chunks_exact_mut((*width).max(1)).enumerate() {
+                    self.copy_row(r, row);
+                }
+                data
+            }
+        })
+    }
+
+    /// Writes row `r` of a table; `out` is one row wide.
+    ///
+    /// # Panics
+    /// On a tensor that is not a table, or a row it does not have.
+    pub fn copy_row(&self, r: usize, out: &mut [f32]) {
+        let width = out.len();
+        match self {
+            Self::F32 { data, .. } => out.copy_from_slice(&data[r * width..][..width]),
+            Self::Table8 { q, scale, min, .. } => {
+                let (s, m) = (scale[r].to_f32(), min[r].to_f32());
+                for (x, &q) in out.iter_mut().zip(&q[r * width..]) {
+                    *x = f32::from(q) * s + m;
+                }
+            }
+            Self::Table4 { q, scale, min, .. } => {
+                let (s, m) = (scale[r].to_f32(), min[r].to_f32());
+                let row = &q[r * width.div_ceil(2)..];
+                for (i, x) in out.iter_mut().enumerate() {
+                    *x = f32::from(nibble(row, i)) * s + m;
+                }
+            }
+            Self::I32 { .. } | Self::Linear8 { .. } | Self::Linear4 { .. } => panic!("not a table"),
+        }
+    }
+}
+
+/// Element `i` of packed 4-bit values.
+pub(crate) fn nibble(packed: &[u8], i: usize) -> u8 {
+    (packed[i / 2] >> (4 * (i % 2))) & 15
+}

@@ -1,0 +1,316 @@
+//! One form of the model in a bundle: a safetensors file, with the graph as JSON under the key `rung` of its metadata.
+//!
+//! Any safetensors tool opens it; bytes are deterministic. Reading trusts nothing: the graph is replayed through its
+//! builder, and every tensor must have the length, element type and shape that the graph and its encoding say.
+
+use std::collections::{BTreeMap, HashMap};
+
+use half::f16;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::graph::doc::{ConstantDoc, Doc};
+use crate::graph::{DType, Graph, GraphError};
+use crate::tensor::{GROUP, Tensor};
+use crate::wire::Tier;
+
+const METADATA_KEY: &str = "rung";
+const SCHEMA_VERSION: u32 = 1;
+
+/// Names a variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VariantName {
+    /// The searched 4/8-bit mix for the edge.
+    W4,
+    /// 8 bits, for the region.
+    W8,
+    /// Full precision, for the origin.
+    F32,
+}
+
+impl VariantName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::W4, Self::W8, Self::F32];
+
+    /// `w4`, `w8` or `f32`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::W4 => "w4",
+            Self::W8 => "w8",
+            Self::F32 => "f32",
+        }
+    }
+
+    /// The tier it is made for.
+    #[must_use]
+    pub fn tier(self) -> Tier {
+        match self {
+            Self::W4 => Tier::Edge,
+            Self::W8 => Tier::Region,
+            Self::F32 => Tier::Origin,
+        }
+    }
+
+    /// The variant a tier runs.
+    #[must_use]
+    pub fn of(tier: Tier) -> Self {
+        match tier {
+            Tier::Edge => Self::W4,
+            Tier::Region => Self::W8,
+            Tier::Origin => Self::F32,
+        }
+    }
+
+    /// Its file in a bundle.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::W4 => "edge.w4.safetensors",
+            Self::W8 => "region.w8.safetensors",
+            Self::F32 => "origin.f32.safetensors",
+        }
+    }
+}
+
+/// A model that can be run: its graph and the tensors of its constants, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Which one.
+    pub name: VariantName,
+    /// What it computes.
+    pub graph: Graph,
+    /// Its constants.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// Why a file is not a variant.
+#[derive(Debug, Error)]
+pub enum VariantError {
+    /// Not a safetensors file.
+    #[error("not a safetensors file: {0}")]
+    Container(#[from] SafeTensorError),
+    /// A safetensors file that is not a variant.
+    #[error("no graph under the metadata key `{METADATA_KEY}`: not written by `quantize`")]
+    NoGraph,
+    /// The graph's JSON.
+    #[error("the graph under the metadata key `{METADATA_KEY}` is not understood: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A later form.
+    #[error("schema_version {0} is not supported (this is version {SCHEMA_VERSION}): update Rung")]
+    Version(u32),
+    /// The graph is not a model.
+    #[error("the graph is not valid: {0}")]
+    Graph(#[from] GraphError),
+    /// A tensor is missing or does not have the form the graph says.
+    #[error("tensor `{name}`: {what}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// How a tensor is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    Linear8,
+    Linear4,
+    Table8,
+    Table4,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    schema_version: u32,
+    variant: VariantName,
+    graph: Doc,
+    /// Constants not listed are stored plainly.
+    encodings: BTreeMap<String, Encoding>,
+}
+
+impl Variant {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// Never for a variant whose tensors fit its graph.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, VariantError> {
+        let encodings = self.tensors.iter().filter_map(|(n, t)| Some((n.clone(), encoding(t)?))).collect();
+        let header =
+            Header { schema_version: SCHEMA_VERSION, variant: self.name, graph: Doc::from(&self.graph), encodings };
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&header)?)]);
+        let parts: Vec<Part> = self.tensors.iter().flat_map(|(name, tensor)| parts(name, tensor)).collect();
+        let views = parts
+            .iter()
+            .map(|p| Ok((p.name.as_str(), TensorView::new(p.dtype, p.shape.clone(), &p.bytes)?)))
+            .collect::<Result<Vec<_>, SafeTensorError>>()?;
+        Ok(safetensors::serialize(views, Some(metadata))?)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The bytes are not a variant; the error names the tensor at fault.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, VariantError> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+        let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or(VariantError::NoGraph)?;
+        let header: Header = serde_json::from_str(json)?;
+        if header.schema_version != SCHEMA_VERSION {
+            return Err(VariantError::Version(header.schema_version));
+        }
+        let graph = Graph::try_from(&header.graph)?;
+        let file = File(SafeTensors::deserialize(bytes)?);
+        let tensors = header
+            .graph
+            .constants
+            .iter()
+            .map(|c| {
+                let read = file.read(c, header.encodings.get(&c.name).copied());
+                read.map(|t| (c.name.clone(), t)).map_err(|what| VariantError::Tensor { name: c.name.clone(), what })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { name: header.variant, graph, tensors })
+    }
+
+    /// The bytes of its tensors' data.
+    #[must_use]
+    pub fn tensor_bytes(&self) -> usize {
+        self.tensors.values().map(Tensor::bytes).sum()
+    }
+}
+
+fn encoding(tensor: &Tensor) -> Option<Encoding> {
+    match tensor {
+        Tensor::F32 { .. } | Tensor::I32 { .. } => None,
+        Tensor::Linear8 { .. } => Some(Encoding::Linear8),
+        Tensor::Linear4 { .. } => Some(Encoding::Linear4),
+        Tensor::Table8 { .. } => Some(Encoding::Table8),
+        Tensor::Table4 { .. } => Some(Encoding::Table4),
+    }
+}
+
+/// One tensor of the file; a quantized constant is several.
+struct Part {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+fn parts(name: &str, tensor: &Tensor) -> Vec<Part> {
+    let part =
+        |suffix: &str, dtype, shape: Vec<usize>, bytes| Part { name: format!("{name}{suffix}"), dtype, shape, bytes };
+    let halves = |v: &[f16]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    match tensor {
+        Tensor::F32 { shape, data } => {
+            vec![part("", Dtype::F32, shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect())]
+        }
+        Tensor::I32 { shape, data } => {
+            vec![part("", Dtype::I32, shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect())]
+        }
+        Tensor::Linear8 { outputs, inputs, q, scale } => vec![
+            part(".q", Dtype::I8, vec![*outputs, *inputs], q.iter().map(|&x| x.cast_unsigned()).collect()),
+            part(".scale", Dtype::F32, vec![*outputs], scale.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        ],
+        Tensor::Linear4 { outputs, inputs, q, scale, min } => {
+            let groups = vec![*outputs, inputs.div_ceil(GROUP)];
+            vec![
+                part(".q", Dtype::U8, vec![*outputs, inputs.div_ceil(2)], q.clone()),
+                part(".scale", Dtype::F16, groups.clone(), halves(scale)),
+                part(".min", Dtype::F16, groups, halves(min)),
+            ]
+        }
+        Tensor::Table8 { rows, width, q, scale, min } => vec![
+            part(".q", Dtype::U8, vec![*rows, *width], q.clone()),
+            part(".scale", Dtype::F16, vec![*rows], halves(scale)),
+            part(".min", Dtype::F16, vec![*rows], halves(min)),
+        ],
+        Tensor::Table4 { rows, width, q, scale, min } => vec![
+            part(".q", Dtype::U8, vec![*rows, width.div_ceil(2)], q.clone()),
+            part(".scale", Dtype::F16, vec![*rows], halves(scale)),
+            part(".min", Dtype::F16, vec![*rows], halves(min)),
+        ],
+    }
+}
+
+struct File<'a>(SafeTensors<'a>);
+
+impl File<'_> {
+    fn read(&self, constant: &ConstantDoc, encoding: Option<Encoding>) -> Result<Tensor, String> {
+        let name = &constant.name;
+        let Some(encoding) = encoding else {
+            let shape = constant.shape.clone();
+            return Ok(match constant.dtype {
+                DType::F32 => Tensor::F32 { data: floats(self.part(name, "", Dtype::F32, &shape)?), shape },
+                DType::I32 | DType::Bool => {
+                    let bytes = self.part(name, "", Dtype::I32, &shape)?;
+                    Tensor::I32 { data: bytes.as_chunks().0.iter().map(|b| i32::from_le_bytes(*b)).collect(), shape }
+                }
+            });
+        };
+        let (DType::F32, [a, b]) = (constant.dtype, &constant.shape[..]) else {
+            return Err("a quantized tensor stands for an f32 matrix".into());
+        };
+        let (a, b) = (*a, *b);
+        let halves = |suffix: &str, shape: &[usize]| self.part(name, suffix, Dtype::F16, shape).and_then(finite_halves);
+        Ok(match encoding {
+            Encoding::Linear8 => Tensor::Linear8 {
+                outputs: a,
+                inputs: b,
+                q: self.part(name, ".q", Dtype::I8, &[a, b])?.iter().map(|&x| x.cast_signed()).collect(),
+                scale: floats(self.part(name, ".scale", Dtype::F32, &[a])?),
+            },
+            Encoding::Linear4 => Tensor::Linear4 {
+                outputs: a,
+                inputs: b,
+                q: self.part(name, ".q", Dtype::U8, &[a, b.div_ceil(2)])?.to_vec(),
+                scale: halves(".scale", &[a, b.div_ceil(GROUP)])?,
+                min: halves(".min", &[a, b.div_ceil(GROUP)])?,
+            },
+            Encoding::Table8 => Tensor::Table8 {
+                rows: a,
+                width: b,
+                q: self.part(name, ".q", Dtype::U8, &[a, b])?.to_vec(),
+                scale: halves(".scale", &[a])?,
+                min: halves(".min", &[a])?,
+            },
+            Encoding::Table4 => Tensor::Table4 {
+                rows: a,
+                width: b,
+                q: self.part(name, ".q", Dtype::U8, &[a, b.div_ceil(2)])?.to_vec(),
+                scale: halves(".scale", &[a])?,
+                min: halves(".min", &[a])?,
+            },
+        })
+    }
+
+    /// The bytes of one tensor of the file; safetensors has checked that their number fits dtype and shape.
+    fn part(&self, name: &str, suffix: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8], String> {
+        let full = format!("{name}{suffix}");
+        let view = self.0.tensor(&full).map_err(|_| format!("`{full}` is not in the file"))?;
+        if view.dtype() != dtype || view.shape() != shape {
+            return Err(format!(
+                "`{full}` is {:?} {:?}, the graph wants {dtype:?} {shape:?}",
+                view.dtype(),
+                view.shape()
+            ));
+        }
+        let bytes = self.0.tensor(&full).map_err(|e| e.to_string())?.data();
+        Ok(bytes)
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn finite_halves(bytes: &[u8]) -> Result<Vec<f16>, String> {
+    let halves: Vec<f16> = bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)).collect();
+    if halves.iter().all(|h| h.is_finite()) { Ok(halves) } else { Err("a scale or minimum is not finite".into()) }
+}
