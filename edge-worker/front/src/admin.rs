@@ -1,0 +1,117 @@
+//! The listener for operations: is it alive, is it ready, what has it counted; and the order to drain.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::encoding::text::encode;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::drain::{Stage, StageWatch};
+use crate::metrics::Registry;
+use crate::problem::Problem;
+use crate::{Health, REQUEST_ID, Ranker, RequestId};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All that the admin listener shows.
+pub(crate) struct Admin<R> {
+    pub(crate) ranker: Arc<R>,
+    pub(crate) registry: Registry,
+    pub(crate) stage: StageWatch,
+    pub(crate) drain: Arc<Notify>,
+}
+
+/// The body of `/readyz`.
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    missing: Vec<String>,
+    models: Vec<Model>,
+}
+
+#[derive(Serialize)]
+struct Model {
+    model: String,
+    version: String,
+    variant: String,
+    bundle: String,
+    catalog: u64,
+}
+
+/// Answers a request; its body is not looked at.
+pub(crate) fn answer<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Response<Full<Bytes>> {
+    let id = RequestId::of(request.headers());
+    let mut response = route(admin, request).unwrap_or_else(|problem| problem.into_response(&id));
+    response.headers_mut().insert(REQUEST_ID, id.header());
+    response
+}
+
+fn route<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Result<Response<Full<Bytes>>, Problem> {
+    match request.uri().path() {
+        "/healthz" => {
+            only_get(request.method())?;
+            Ok(response(StatusCode::OK, TEXT, "alive\n".into()))
+        }
+        "/readyz" => {
+            only_get(request.method())?;
+            Ok(readiness(admin))
+        }
+        "/metrics" => {
+            only_get(request.method())?;
+            let mut text = String::new();
+            encode(&mut text, &admin.registry).expect("a string takes all that is written to it");
+            Ok(response(StatusCode::OK, OPENMETRICS, text.into()))
+        }
+        "/drain" => {
+            if request.method() != Method::POST {
+                return Err(Problem::MethodNotAllowed { allow: "POST" });
+            }
+            admin.drain.notify_one();
+            Ok(response(StatusCode::ACCEPTED, TEXT, "draining\n".into()))
+        }
+        path => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
+    }
+}
+
+fn only_get(method: &Method) -> Result<(), Problem> {
+    if method == Method::GET || method == Method::HEAD {
+        Ok(())
+    } else {
+        Err(Problem::MethodNotAllowed { allow: "GET, HEAD" })
+    }
+}
+
+fn readiness<R: Ranker>(admin: &Admin<R>) -> Response<Full<Bytes>> {
+    let mut missing = match admin.ranker.health() {
+        Health::Ready => Vec::new(),
+        Health::Missing(what) => what,
+    };
+    if admin.stage.now() > Stage::Open {
+        missing.push("draining".to_owned());
+    }
+    let models = admin.ranker.models().into_iter().map(|serving| Model {
+        model: serving.model,
+        version: serving.version,
+        variant: serving.variant,
+        bundle: serving.stamp.bundle.to_string(),
+        catalog: serving.stamp.catalog,
+    });
+    let readiness = Readiness { ready: missing.is_empty(), missing, models: models.collect() };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::to_vec(&readiness).expect("texts and numbers are JSON");
+    response(status, JSON, body.into())
+}
+
+fn response(status: StatusCode, media: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,92 @@
+//! One connection, from its first request to its last.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::drain::{Stage, StageWatch};
+use crate::router::MAX_HEAD_BYTES;
+
+/// Beyond this a head is refused by the protocol's own means, without a problem document.
+const MAX_RAW_HEAD_BYTES: usize = 4 * MAX_HEAD_BYTES;
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What a connection is held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// From the opening, or from the last answer, to the end of the next request's head.
+    pub(crate) header_timeout: Duration,
+    /// Requests of one HTTP/2 client at a time; what is above waits at the client.
+    pub(crate) max_streams: u32,
+}
+
+/// Answers requests until the client leaves, misbehaves, or the front closes and the last answer is out.
+pub(crate) async fn serve<I, S>(io: I, protocol: Protocol, service: S, bounds: Bounds, stage: StageWatch)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let io = TokioIo::new(io);
+    match protocol {
+        Protocol::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(bounds.header_timeout)
+                .max_header_size(MAX_RAW_HEAD_BYTES)
+                .serve_connection(io, service);
+            until_closed(connection, stage).await;
+        }
+        Protocol::Http2 => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(bounds.max_streams)
+                .max_header_list_size(u32::try_from(MAX_RAW_HEAD_BYTES).unwrap_or(u32::MAX))
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .serve_connection(io, service);
+            until_closed(connection, stage).await;
+        }
+    }
+}
+
+async fn until_closed<C>(connection: C, mut stage: StageWatch)
+where
+    C: GracefulConnection,
+    C::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stage.reached(Stage::Closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        let e: Box<dyn Error + Send + Sync> = e.into();
+        tracing::debug!(error = %e, "a connection broke off");
+    }
+}

@@ -1,0 +1,44 @@
+//! What a Rung daemon shows to the network, whatever ranks behind it.
+//!
+//! ```text
+//! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
+//!                                                               └─ escalate ─┘
+//!          every refusal and failure ─▶ problem        every answer ─▶ request id, metrics, log
+//! listen ─ admin: /healthz, /readyz, /metrics, /drain
+//! ```
+//!
+//! [`serve()`] starts it, [`Front::run`] or [`Front::drain`] ends it. The tier behind is a [`Ranker`]: it is handed
+//! decoded calls and knows nothing of HTTP. The front decides nothing about ranking; it bounds what comes in, and makes
+//! sure that every request gets an answer.
+
+mod admin;
+mod admit;
+mod body;
+mod connection;
+mod drain;
+mod escalate;
+mod guard;
+mod listen;
+pub mod logging;
+pub mod metrics;
+mod problem;
+mod rank;
+mod ranker;
+mod request_id;
+mod router;
+mod serve;
+mod settings;
+mod signals;
+pub mod tls;
+
+pub use drain::Drained;
+pub use ranker::{Call, Escalated, Failure, Health, Ranker, Serving};
+pub use request_id::{REQUEST_ID, RequestId};
+pub use serve::{Front, StartError, serve};
+pub use settings::{Https, Limits, Settings};
+pub use signals::Signals;
+
+/// The path where a tier takes the escalations of the tier below, for whoever calls it.
+pub const ESCALATE_PATH: &str = "/v1/escalate";
+/// The media type of the messages between tiers.
+pub const CBOR: &str = "application/cbor";

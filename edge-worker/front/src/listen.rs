@@ -1,0 +1,142 @@
+//! Listeners: they accept within bounds, find out what is spoken, and see their connections to the end.
+
+mod sniff;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection::{self, Protocol};
+use crate::drain::{Stage, StageWatch};
+use crate::metrics::{Metrics, RefusedFor};
+
+/// The wait after a failed accept: most often the process is out of file descriptors, and more haste would not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket that does not yet accept.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    security: Security,
+}
+
+/// Whether a listener speaks TLS.
+#[derive(Clone)]
+pub(crate) enum Security {
+    Plain,
+    Tls(TlsAcceptor),
+}
+
+/// What a listener's connections are held to.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    /// Places for connections; several listeners may share them.
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) each: connection::Bounds,
+    /// Counts the connections; `None` for those that are not clients'.
+    pub(crate) metrics: Option<Metrics>,
+}
+
+impl Listener {
+    pub(crate) async fn bind(address: SocketAddr, security: Security) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, security })
+    }
+
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until the front closes, then waits for the connections to end. Dropped, it drops them.
+    pub(crate) async fn run<S>(self, service: S, bounds: Bounds, mut stage: StageWatch)
+    where
+        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self { socket, security } = self;
+        let mut open = JoinSet::new();
+        let watch = stage.clone();
+        loop {
+            tokio::select! {
+                accepted = socket.accept() => match accepted {
+                    Ok((tcp, _peer)) => {
+                        // One too many is closed at once: in a queue it would wait without knowing for what.
+                        if let Ok(place) = bounds.connections.clone().try_acquire_owned() {
+                            let one = one(tcp, security.clone(), service.clone(), bounds.clone(), watch.clone());
+                            open.spawn(async move {
+                                one.await;
+                                drop(place);
+                            });
+                        } else if let Some(metrics) = &bounds.metrics {
+                            metrics.refused(RefusedFor::Connections);
+                        }
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "a connection could not be accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_ended) = open.join_next() => {}
+                () = stage.reached(Stage::Closing) => break,
+            }
+        }
+        drop(socket);
+        while open.join_next().await.is_some() {}
+    }
+}
+
+/// One connection, from the first byte on.
+async fn one<S>(tcp: TcpStream, security: Security, service: S, bounds: Bounds, mut stage: StageWatch)
+where
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let _counted = bounds.metrics.as_ref().map(Metrics::connected);
+    // Answers are written whole: waiting for more to fill a packet only delays them.
+    let _ = tcp.set_nodelay(true);
+    let limit = bounds.each.header_timeout;
+    let watch = stage.clone();
+    // Nothing has been asked yet, so a front that closes need not wait for it.
+    let opening = async {
+        match security {
+            Security::Plain => {
+                let (io, protocol) = timeout(limit, sniff::sniff(tcp)).await.ok()?.ok()??;
+                Some(Opened::Plain(io, protocol))
+            }
+            Security::Tls(acceptor) => {
+                let tls = timeout(limit, acceptor.accept(tcp)).await.ok()?;
+                let tls = tls.inspect_err(|e| tracing::debug!(error = %e, "a TLS handshake failed")).ok()?;
+                let protocol =
+                    if tls.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+                Some(Opened::Tls(Box::new(tls), protocol))
+            }
+        }
+    };
+    let opened = tokio::select! {
+        opened = opening => opened,
+        () = stage.reached(Stage::Closing) => None,
+    };
+    match opened {
+        Some(Opened::Plain(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
+        Some(Opened::Tls(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
+        None => {}
+    }
+}
+
+/// A connection of which it is known what is spoken on it.
+enum Opened {
+    Plain(sniff::Sniffed, Protocol),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Protocol),
+}

@@ -1,0 +1,96 @@
+//! The contract with the tier behind the front. It knows nothing of HTTP.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use shared_model::wire::{Answer, RankRequest, Refusal, Stamp, Tier, Why};
+
+use crate::RequestId;
+
+/// Ranks; what `pop` and `origin` are to their fronts.
+pub trait Ranker: Send + Sync + 'static {
+    /// Answers by the call's deadline with the best that is ready then; a late answer is as bad as none.
+    ///
+    /// The future is dropped when nobody waits for it any more.
+    fn rank(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// Whether this tier can answer requests now. Asked often: it must not block.
+    fn health(&self) -> Health;
+
+    /// The models that it answers with now.
+    fn models(&self) -> Vec<Serving>;
+}
+
+/// One request to rank.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The request, decoded and within the bounds of [`shared_model::limits`].
+    pub request: RankRequest,
+    /// When its head had been read.
+    pub arrived: Instant,
+    /// When the answer has to be there; bounded by the limits of the tier.
+    pub deadline: Instant,
+    /// The name of the request in logs and problem documents; to be passed on upwards.
+    pub request_id: RequestId,
+    /// What the tier below said, when it comes from there.
+    pub escalation: Option<Escalated>,
+}
+
+/// The tier below, as it passed the request on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escalated {
+    /// What it scored with.
+    pub stamp: Stamp,
+    /// Which it is.
+    pub from: Tier,
+    /// Why it did not answer.
+    pub why: Why,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The request is at fault and no tier can answer it.
+    Refused(Refusal),
+    /// No such model here.
+    UnknownModel(String),
+    /// More than the last tier on the way up takes.
+    OverLimit {
+        /// The field at fault: `k` or `candidates`.
+        field: &'static str,
+        /// The most it may be, or hold.
+        limit: usize,
+    },
+    /// There is no room now.
+    Overloaded {
+        /// When there may be again.
+        retry_after: Duration,
+    },
+    /// Not even the last degradation level could answer.
+    Unavailable {
+        /// What is missing.
+        what: String,
+    },
+}
+
+/// Whether a tier can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Ready,
+    /// It cannot, for want of these.
+    Missing(Vec<String>),
+}
+
+/// A model in service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// The variant that this tier scores with.
+    pub variant: String,
+    /// What its answers come from.
+    pub stamp: Stamp,
+}

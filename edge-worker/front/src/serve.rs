@@ -1,0 +1,207 @@
+//! A front's life: bind, serve, drain.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use crate::admin::{self, Admin};
+use crate::admit::Door;
+use crate::connection;
+use crate::drain::{Drained, Stage, Stages};
+use crate::listen::{Bounds, Listener, Security};
+use crate::metrics::{Metrics, Registry};
+use crate::router::{self, Site};
+use crate::{Limits, Ranker, Settings, Signals};
+
+/// Connections of the admin listener; they have places of their own, so that a full front can still be asked.
+const ADMIN_CONNECTIONS: usize = 64;
+const ADMIN_STREAMS: u32 = 16;
+/// Streams that an HTTP/2 client may count on, as RFC 9113 §6.5.2 recommends.
+const MIN_STREAMS: u32 = 100;
+/// How long answers that were cut off may take to leave.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// A front cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No listener for requests is asked for.
+    #[error("no listener for requests: give `http`, `https` or both an address")]
+    NoListener,
+    /// An address cannot be bound.
+    #[error("cannot listen on {address} for {purpose}: {reason}")]
+    Bind {
+        /// `http`, `https` or `admin`.
+        purpose: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        reason: io::Error,
+    },
+}
+
+/// A running front. Dropped, it is gone at once, with all its connections.
+#[derive(Debug)]
+pub struct Front {
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+    admin: SocketAddr,
+    stages: Stages,
+    // The admin listener outlives the others: it closes when the front is gone.
+    _admin_stages: Stages,
+    listeners: JoinSet<()>,
+    _admin_listener: JoinSet<()>,
+    metrics: Metrics,
+    drain_asked: Arc<Notify>,
+    drain_notice: Duration,
+}
+
+/// Binds every listener and starts to answer with what `ranker` says.
+///
+/// `registry` is that of [`crate::metrics::registry`], with the tier's own metrics in it.
+///
+/// # Errors
+/// A listener is missing or cannot be bound; then none is open.
+pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: Registry) -> Result<Front, StartError> {
+    let Settings { tier, http, https, admin, limits, drain_notice } = settings;
+    if http.is_none() && https.is_none() {
+        return Err(StartError::NoListener);
+    }
+    let http = match http {
+        Some(address) => Some(bind("http", address, Security::Plain).await?),
+        None => None,
+    };
+    let https = match https {
+        Some(https) => Some(bind("https", https.address, Security::Tls(TlsAcceptor::from(https.tls))).await?),
+        None => None,
+    };
+    let (admin_listener, admin) = bind("admin", admin, Security::Plain).await?;
+
+    let metrics = Metrics::register(&mut registry);
+    let (stages, admin_stages, drain_asked) = (Stages::new(), Stages::new(), Arc::new(Notify::new()));
+    let mut front = Front {
+        http: http.as_ref().map(|(_, address)| *address),
+        https: https.as_ref().map(|(_, address)| *address),
+        admin,
+        metrics: metrics.clone(),
+        listeners: JoinSet::new(),
+        _admin_listener: JoinSet::new(),
+        drain_asked: drain_asked.clone(),
+        drain_notice,
+        stages,
+        _admin_stages: admin_stages,
+    };
+
+    let operations =
+        Arc::new(Admin { ranker: ranker.clone(), registry, stage: front.stages.watch(), drain: drain_asked });
+    let answer = service_fn(move |request: Request<Incoming>| {
+        std::future::ready(Ok::<_, Infallible>(admin::answer(&operations, &request)))
+    });
+    let bounds = Bounds {
+        connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
+        each: connection::Bounds { header_timeout: limits.header_timeout, max_streams: ADMIN_STREAMS },
+        metrics: None,
+    };
+    front._admin_listener.spawn(admin_listener.run(answer, bounds, front._admin_stages.watch()));
+
+    let bounds = client_bounds(&limits, &metrics);
+    let door = Door::new(&limits);
+    let site = Arc::new(Site { ranker, limits, door, metrics, stage: front.stages.watch() });
+    for (listener, _) in [http, https].into_iter().flatten() {
+        let site = site.clone();
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let site = site.clone();
+            async move { Ok::<_, Infallible>(router::answer(site, request).await) }
+        });
+        front.listeners.spawn(listener.run(answer, bounds.clone(), front.stages.watch()));
+    }
+    tracing::info!(tier = tier.as_str(), http = ?front.http, https = ?front.https, admin = %front.admin, "listening");
+    Ok(front)
+}
+
+async fn bind(
+    purpose: &'static str,
+    address: SocketAddr,
+    security: Security,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let failed = |reason| StartError::Bind { purpose, address, reason };
+    let listener = Listener::bind(address, security).await.map_err(failed)?;
+    let bound = listener.address().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn client_bounds(limits: &Limits, metrics: &Metrics) -> Bounds {
+    Bounds {
+        connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+        each: connection::Bounds {
+            header_timeout: limits.header_timeout,
+            // More than can be worked on: who asks too much is to be told 429, and not to wait unseen at the client.
+            max_streams: u32::try_from(limits.max_in_flight.saturating_mul(2)).unwrap_or(u32::MAX).max(MIN_STREAMS),
+        },
+        metrics: Some(metrics.clone()),
+    }
+}
+
+impl Front {
+    /// Where plain HTTP is taken, with the port that the system chose.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Where HTTP over TLS is taken.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
+    }
+
+    /// Where the operations are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Serves until a signal or `POST /drain` on the admin listener, then drains. A second signal ends it at once.
+    pub async fn run(self, mut signals: Signals, patience: Duration) -> Drained {
+        let why = tokio::select! {
+            signal = signals.next() => signal,
+            () = self.drain_asked.notified() => "POST /drain",
+        };
+        tracing::info!(why, "draining");
+        let in_flight = self.metrics.clone();
+        tokio::select! {
+            drained = self.drain(patience) => drained,
+            _ = signals.next() => Drained { cut: in_flight.in_flight() },
+        }
+    }
+
+    /// Ends in order: `/readyz` says so first; then nothing new is accepted and open connections are told; what is in
+    /// flight may finish until `patience` has passed, and is then answered with 503.
+    pub async fn drain(mut self, patience: Duration) -> Drained {
+        let until = Instant::now() + patience;
+        self.stages.advance(Stage::Leaving);
+        sleep(self.drain_notice.min(patience)).await;
+        self.stages.advance(Stage::Closing);
+        if timeout_at(until, all_ended(&mut self.listeners)).await.is_ok() {
+            return Drained { cut: 0 };
+        }
+        let cut = self.metrics.in_flight();
+        self.stages.advance(Stage::Cut);
+        let _ = timeout(FLUSH, all_ended(&mut self.listeners)).await;
+        Drained { cut }
+    }
+}
+
+async fn all_ended(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}

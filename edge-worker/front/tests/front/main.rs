@@ -1,0 +1,12 @@
+//! The front over real sockets, with a small tier behind it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod admin;
+mod drain;
+mod escalate;
+mod limits;
+mod problems;
+mod protocols;
+mod rig;
+mod start;

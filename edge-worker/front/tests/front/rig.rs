@@ -1,0 +1,339 @@
+//! A front on ports of its own with a tier behind it that does as the model's name says, and clients for it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use front::tls::{self, Pem};
+use front::{Call, Drained, Failure, Front, Health, Https, Limits, Ranker, Serving, Settings};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use shared_model::wire::{Answer, Digest, Ranked, Reason, Refusal, Stamp, Tier, Timing};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// Nothing in these tests takes this long.
+const TOO_LONG: Duration = Duration::from_secs(10);
+
+pub(crate) const RANK: &str = "/v1/rank";
+pub(crate) const STAMP: Stamp = Stamp { bundle: Digest([7; 32]), catalog: 3 };
+
+/// The tier behind the front.
+pub(crate) struct Probe {
+    calls: Mutex<Vec<Call>>,
+    health: Mutex<Health>,
+    started: Semaphore,
+    released: Semaphore,
+}
+
+impl Probe {
+    pub(crate) fn new() -> Self {
+        Self {
+            calls: Mutex::default(),
+            health: Mutex::new(Health::Ready),
+            started: Semaphore::new(0),
+            released: Semaphore::new(0),
+        }
+    }
+
+    /// Waits until that many calls of the model `held` have begun.
+    pub(crate) async fn held(&self, calls: u32) {
+        timeout(TOO_LONG, self.started.acquire_many(calls)).await.expect("the calls begin").unwrap().forget();
+    }
+
+    /// Lets calls of the model `held` end.
+    pub(crate) fn release(&self, calls: usize) {
+        self.released.add_permits(calls);
+    }
+
+    pub(crate) fn become_unready(&self, missing: &str) {
+        *self.health.lock().unwrap() = Health::Missing(vec![missing.to_owned()]);
+    }
+
+    /// The calls so far.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+impl Ranker for Probe {
+    async fn rank(&self, call: Call) -> Result<Answer, Failure> {
+        self.calls.lock().unwrap().push(call.clone());
+        match call.request.model.as_str() {
+            "movies" => Ok(answer(&call)),
+            "held" => {
+                self.started.add_permits(1);
+                self.released.acquire().await.unwrap().forget();
+                Ok(answer(&call))
+            }
+            "explained" => Ok(Answer { explanation: Some("{\"margin\":0.5}".to_owned()), ..answer(&call) }),
+            "refusing" => {
+                Err(Failure::Refused(Refusal { field: "user.age".to_owned(), message: "is missing".to_owned() }))
+            }
+            "small" => Err(Failure::OverLimit { field: "candidates", limit: 2 }),
+            "busy" => Err(Failure::Overloaded { retry_after: Duration::from_secs(3) }),
+            "broken" => Err(Failure::Unavailable { what: "no level is left".to_owned() }),
+            "panicking" => panic!("a bug, on purpose"),
+            "hanging" => std::future::pending().await,
+            other => Err(Failure::UnknownModel(other.to_owned())),
+        }
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().unwrap().clone()
+    }
+
+    fn models(&self) -> Vec<Serving> {
+        let text = str::to_owned;
+        vec![Serving { model: text("movies"), version: text("7"), variant: text("w4"), stamp: STAMP }]
+    }
+}
+
+fn answer(call: &Call) -> Answer {
+    let ranked = call.request.candidates.iter().take(call.request.k as usize).enumerate();
+    Answer {
+        model: call.request.model.clone(),
+        version: "7".to_owned(),
+        tier: Tier::Edge,
+        variant: Some("w4".to_owned()),
+        degradation: 1,
+        reason: Reason::UpstreamGone,
+        ranked: ranked
+            .map(|(i, c)| Ranked { id: c.id.clone(), score: Some(1.0 / (i + 1) as f32), by: Tier::Edge })
+            .collect(),
+        agreement: None,
+        timing: Timing::default(),
+        warnings: Vec::new(),
+        stamp: Some(STAMP),
+        explanation: None,
+    }
+}
+
+/// A running front.
+pub(crate) struct Rig {
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    roots: Pem,
+    front: Front,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let certificate = Pem::new("test.crt", made.cert.pem());
+        let key = Pem::new("test.key", made.signing_key.serialize_pem());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = Settings {
+            tier: Tier::Edge,
+            http: Some(any),
+            https: Some(Https { address: any, tls: tls::server(&certificate, &key).expect("an identity") }),
+            admin: any,
+            limits,
+            drain_notice: Duration::ZERO,
+        };
+        let probe = Arc::new(Probe::new());
+        let front =
+            front::serve(settings, probe.clone(), front::metrics::registry(Tier::Edge)).await.expect("it starts");
+        let (http, https) = (front.http().expect("bound"), front.https().expect("bound"));
+        Self { probe, http, https, admin: front.admin(), roots: certificate, front }
+    }
+
+    /// Starts to drain, and goes on.
+    pub(crate) fn drain(self, patience: Duration) -> (Arc<Probe>, JoinHandle<Drained>) {
+        (self.probe, tokio::spawn(self.front.drain(patience)))
+    }
+
+    /// The front itself.
+    pub(crate) fn into_front(self) -> Front {
+        self.front
+    }
+
+    pub(crate) async fn http1(&self) -> Client {
+        Client::http1(tcp(self.http).await).await
+    }
+
+    pub(crate) async fn http2(&self) -> Client {
+        Client::http2(tcp(self.http).await).await
+    }
+
+    pub(crate) async fn tls(&self, protocol: &str) -> Client {
+        let mut config = tls::client(&self.roots).expect("a root");
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let name = ServerName::try_from("localhost").expect("a name");
+        let io = TlsConnector::from(Arc::new(config)).connect(name, tcp(self.https).await).await.expect("a handshake");
+        assert_eq!(io.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        match protocol {
+            "h2" => Client::http2(io).await,
+            _ => Client::http1(io).await,
+        }
+    }
+
+    /// Ranks with a body over a connection of its own.
+    pub(crate) async fn rank(&self, body: &str) -> Reply {
+        self.http1().await.send(post(RANK, body)).await
+    }
+
+    /// Asks the admin listener.
+    pub(crate) async fn asked(&self, method: Method, path: &str) -> Reply {
+        asked(self.admin, method, path).await
+    }
+
+    /// The value of a metric's line, 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.asked(Method::GET, "/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+pub(crate) async fn asked(admin: SocketAddr, method: Method, path: &str) -> Reply {
+    let request = Request::builder().method(method).uri(path).body(Full::default()).expect("a request");
+    Client::http1(tcp(admin).await).await.send(request).await
+}
+
+async fn tcp(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.expect("a connection")
+}
+
+/// Sends bytes as they are, and reads until the other side closes or has nothing more to say for now.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut io = tcp(address).await;
+    io.write_all(bytes).await.expect("it is sent");
+    let mut all = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(read) = timeout(Duration::from_secs(3), io.read(&mut buffer)).await {
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(read) => all.extend_from_slice(&buffer[..read]),
+        }
+        // A problem document is one object at the end of the answer.
+        if all.ends_with(b"}") {
+            break;
+        }
+    }
+    String::from_utf8(all).expect("text")
+}
+
+/// A connection.
+#[derive(Clone)]
+pub(crate) struct Client(Arc<tokio::sync::Mutex<Sender>>);
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Client {
+    async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(io)).await.expect("a connection");
+        tokio::spawn(connection);
+        Self(Arc::new(Sender::Http1(sender).into()))
+    }
+
+    async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.expect("a connection");
+        tokio::spawn(connection);
+        Self(Arc::new(Sender::Http2(sender).into()))
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
+        timeout(TOO_LONG, self.try_send(request)).await.expect("an answer in time").expect("an answer")
+    }
+
+    pub(crate) async fn try_send(&self, request: Request<Full<Bytes>>) -> hyper::Result<Reply> {
+        let sender = &mut *self.0.lock().await;
+        let response = match sender {
+            Sender::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                let mut stream = sender.clone();
+                stream.send_request(request).await?
+            }
+        };
+        let (head, body) = response.into_parts();
+        Ok(Reply { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+    }
+
+    /// Sends without waiting; on HTTP/2 the answers of one connection come in any order.
+    pub(crate) fn start(&self, request: Request<Full<Bytes>>) -> JoinHandle<Reply> {
+        let client = self.clone();
+        tokio::spawn(async move { client.send(request).await })
+    }
+
+    /// Another handle to the same HTTP/2 connection, which does not wait for this one's answers.
+    pub(crate) async fn another(&self) -> Self {
+        match &*self.0.lock().await {
+            Sender::Http2(sender) => Self(Arc::new(Sender::Http2(sender.clone()).into())),
+            Sender::Http1(_) => panic!("an HTTP/1 connection answers one request at a time"),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).expect("text")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// Checks that it is a problem document of this kind.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, name: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.header("cache-control"), "no-store");
+        let document = self.json();
+        assert_eq!(document["type"], format!("urn:rung:problem:{name}"));
+        assert_eq!(document["status"], status);
+        assert_eq!(document["instance"], self.header("x-request-id"));
+        assert!(document["title"].is_string() && document["detail"].is_string(), "{document}");
+        document
+    }
+}
+
+/// A request with JSON.
+pub(crate) fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .expect("a request")
+}
+
+/// A sound request for a model.
+pub(crate) fn asking(model: &str) -> String {
+    format!(r#"{{"model":"{model}","k":2,"user":{{"id":"u1"}},"candidates":["a","b","c"]}}"#)
+}
