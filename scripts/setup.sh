@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian machine that has Rust: a C compiler, the wasm target. Everything else is a crate.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v cc > /dev/null || missing+=(build-essential)
+command -v c++ > /dev/null || missing+=(build-essential)
+command -v curl > /dev/null || missing+=(curl)
+if [ ${#missing[@]} -gt 0 ]; then
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update -qq
+    $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+command -v cargo > /dev/null || { echo "setup: cargo is not on the PATH; install Rust from https://rustup.rs" >&2; exit 2; }

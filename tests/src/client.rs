@@ -1,0 +1,122 @@
+//! A small HTTPS client: HTTP/1.1 or 2 by ALPN, one pool of connections, every answer read whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+/// What went wrong, in words.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, over TLS.
+    Http2,
+}
+
+/// A client that trusts one authority.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// An answer, read whole.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The protocol it came over.
+    pub version: Version,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// A client that trusts the authority in a PEM file.
+    ///
+    /// # Errors
+    /// The file is not readable or not PEM.
+    pub fn new(ca: &Path, protocol: Protocol) -> Result<Self, Error> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(ca)? {
+            roots.add(certificate?)?;
+        }
+        let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = match protocol {
+            Protocol::Http1 => builder.enable_http1().build(),
+            Protocol::Http2 => builder.enable_all_versions().build(),
+        };
+        Ok(Self { inner: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// `POST` with a JSON body.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn post(&self, uri: &str, body: impl Into<Bytes>) -> Result<Response, Error> {
+        self.send(Method::POST, uri, body.into()).await
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn get(&self, uri: &str) -> Result<Response, Error> {
+        self.send(Method::GET, uri, Bytes::new()).await
+    }
+
+    /// Any request with a JSON body.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn send(&self, method: Method, uri: &str, body: Bytes) -> Result<Response, Error> {
+        let mut request = Request::builder().method(method).uri(uri.parse::<Uri>()?);
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        self.request(request.body(Full::new(body))?).await
+    }
+
+    /// A request made by hand.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response, Error> {
+        tokio::time::timeout(TIMEOUT, async {
+            let response = self.inner.request(request).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Response { status: parts.status, version: parts.version, headers: parts.headers, body })
+        })
+        .await?
+    }
+}
+
+impl Response {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn json(&self) -> Result<serde_json::Value, Error> {
+        serde_json::from_slice(&self.body)
+            .map_err(|e| format!("{e} in {:?}", String::from_utf8_lossy(&self.body)).into())
+    }
+}

@@ -1,0 +1,7 @@
+//! What tests and the demo share: certificates, a client, a stack of tiers, and the judge of what they answer.
+
+pub mod certs;
+pub mod client;
+pub mod demo;
+pub mod judge;
+pub mod rows;

@@ -1,0 +1,77 @@
+//! The one form in which benchmarks and the demo write what they measured (docs/benchmarks.md).
+
+use serde::Serialize;
+
+/// A document of rows.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    schema_version: u32,
+    machine: Machine,
+    rows: Vec<Row>,
+}
+
+/// Where it was measured.
+#[derive(Debug, Serialize)]
+struct Machine {
+    os: &'static str,
+    arch: &'static str,
+    cpu: Option<String>,
+    cores: Option<usize>,
+}
+
+/// One number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// Of what.
+    pub subject: String,
+    /// The number; null if it could not be measured.
+    pub value: Option<f64>,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The bar it must reach, like `<=10`.
+    pub must: Option<String>,
+    /// The bar it should reach.
+    pub want: Option<String>,
+    /// Whether it reaches `must`.
+    pub met: Option<bool>,
+    /// Why there is no number.
+    pub reason: Option<String>,
+}
+
+impl Row {
+    /// A number without a bar.
+    #[must_use]
+    pub fn new(name: &str, subject: &str, unit: &'static str, value: Option<f64>) -> Self {
+        let (name, subject) = (name.to_owned(), subject.to_owned());
+        Self { name, subject, value, unit, must: None, want: None, met: None, reason: None }
+    }
+
+    /// With a bar it should not exceed.
+    #[must_use]
+    pub fn at_most(self, bar: f64) -> Self {
+        Self { met: Some(self.value.is_some_and(|v| v <= bar)), want: Some(format!("<={bar}")), ..self }
+    }
+
+    /// With the reason for a missing number.
+    #[must_use]
+    pub fn because(self, reason: Option<String>) -> Self {
+        Self { reason: reason.filter(|_| self.value.is_none()), ..self }
+    }
+}
+
+impl Document {
+    /// Rows measured on this machine.
+    #[must_use]
+    pub fn new(rows: Vec<Row>) -> Self {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").ok();
+        let cpu = cpu.and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        });
+        let cores = std::thread::available_parallelism().ok().map(Into::into);
+        let machine = Machine { os: std::env::consts::OS, arch: std::env::consts::ARCH, cpu, cores };
+        Self { schema_version: 1, machine, rows }
+    }
+}
