@@ -202,7 +202,7 @@ impl Manifest {
         }
         for p in &manifest.policies {
             let probability = |v: f64| (0.0..=1.0).contains(&v);
-            if !probability(p.alpha) || !probability(p.delta) || p.threshold.is_some_and(|t| !(t >= 0.0)) {
+            if !probability(p.alpha) || !probability(p.delta) || p.threshold.is_some_and(|t| t.is_nan() || t < 0.0) {
                 let what = format!("the policy of {} for k = {} has impossible numbers", p.variant.as_str(), p.k);
                 return Err(BundleError::Manifest(what));
             }

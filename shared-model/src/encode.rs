@@ -94,3 +94,6 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every host (`pop`, a CDN's runtime, a test) only moves bytes and keeps time. The origin shares [`prepare`] and
-//! [`Prepared::answer`] and scores on its own.
+//! [`Prepared::ranked`] and scores on its own.
 
 mod prepare;
 
@@ -273,7 +273,8 @@ impl Ladder {
     }
 
     fn over_limit(&self, request: &RankRequest, prepared: &Prepared) -> bool {
-        prepared.len() > self.limits.max_candidates as usize || request.k > self.limits.max_k
+        let (n, k) = (prepared.len(), request.k as usize);
+        n > self.limits.max_candidates as usize || k.min(n) > self.limits.max_k as usize
     }
 
     /// The scores before the link; `None` if one is not a number or an index has no row.

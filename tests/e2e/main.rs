@@ -1,4 +1,9 @@
 //! The whole of Rung, held as its users hold it: one binary, a module a topic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod bad_input;
+mod ladder;
 mod layers;
+mod outcomes;
+mod parity;
+mod requests;

@@ -5,3 +5,4 @@ pub mod client;
 pub mod demo;
 pub mod judge;
 pub mod rows;
+pub mod stack;

@@ -64,7 +64,6 @@ fn add_id(ids: &mut Names, item: usize, record: &Record) -> Result<(), CatalogEr
 }
 
 fn popularity(record: &Record) -> f32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "an order, not an amount")]
     let popularity = match record.field("popularity") {
         Raw::Int(v) => *v as f32,
         Raw::Float(v) => *v as f32,

@@ -12,8 +12,14 @@ pub(super) fn ln1p(x: f64) -> f64 {
     if u == 1.0 {
         return x;
     }
-    if u.is_infinite() || !(u > 0.0) {
-        return if u == 0.0 { f64::NEG_INFINITY } else { u + if u < 0.0 { f64::NAN } else { 0.0 } };
+    if u == 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if u < 0.0 {
+        return f64::NAN;
+    }
+    if !u.is_finite() {
+        return u;
     }
     // 1 + x was rounded; x / (u - 1) puts back, to first order, what that lost (Kahan).
     if u < 2.0 && u > 0.5 { ln(u) * (x / (u - 1.0)) } else { ln(u) + (x - (u - 1.0)) / u }

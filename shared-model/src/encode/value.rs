@@ -29,7 +29,7 @@ pub(super) struct Encoding<'a> {
 pub(crate) fn check_default(feature: &Feature, vocabularies: &[Vocabulary]) -> Result<(), String> {
     let width = match &feature.coding {
         Coding::List { max_length, .. } => *max_length,
-        Coding::MultiHot(v) => vocabularies[*v].len().unwrap_or_default(),
+        Coding::MultiHot(v) => vocabularies[*v].size().unwrap_or_default(),
         _ => 1,
     };
     let mut block = Block::empty(feature.coding.dtype(), width);
@@ -110,7 +110,6 @@ impl Encoding<'_> {
             Step::Ln1p => ln1p(x),
             Step::Standardize { mean, std } => (x - mean) / std,
         });
-        #[expect(clippy::cast_possible_truncation, reason = "the one rounding")]
         let rounded = value as f32;
         if rounded.is_finite() {
             Ok(rounded)
@@ -173,7 +172,6 @@ impl Encoding<'_> {
 
     fn number(&self, raw: &Raw) -> Result<f64, Refusal> {
         match raw {
-            #[expect(clippy::cast_precision_loss, reason = "arithmetic is in f64")]
             Raw::Int(v) => Ok(*v as f64),
             Raw::Float(v) if v.is_finite() => Ok(*v),
             _ => Err(self.refusal(format!("must be a number, not {}", what(raw)))),
@@ -221,7 +219,6 @@ fn whole(raw: &Raw, round_down: bool) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match raw {
         Raw::Int(v) => Some(*v),
-        #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
         Raw::Float(v) if v.abs() <= EXACT && (round_down || v.fract() == 0.0) => Some(v.floor() as i64),
         _ => None,
     }

@@ -59,7 +59,7 @@ fn dtype_and_shape(op: &Op, types: &[&Type]) -> Result<(DType, Vec<usize>), Grap
         Op::Clip { min, max } => {
             let [x] = arity(n, types, "1")?;
             require(n, types, x.dtype == DType::F32)?;
-            if min.zip(*max).is_some_and(|(a, b)| !(a <= b)) || [min, max].into_iter().flatten().any(|v| v.is_nan()) {
+            if min.zip(*max).is_some_and(|(a, b)| a > b) || [min, max].into_iter().flatten().any(|v| v.is_nan()) {
                 return Err(shape_error(n, format!("bounds {min:?} and {max:?} are not an interval")));
             }
             Ok((x.dtype, x.shape.clone()))
@@ -146,10 +146,8 @@ fn linear(types: &[&Type]) -> Result<(DType, Vec<usize>), GraphError> {
             format!("operand {:?} has {inner} inputs, weight {:?} wants {inputs}", x.shape, w.shape),
         ));
     }
-    if let Some(b) = b {
-        if b.shape != [*outputs] {
-            return Err(shape_error(n, format!("bias {:?} for {outputs} outputs", b.shape)));
-        }
+    if let Some(b) = b.filter(|b| b.shape != [*outputs]) {
+        return Err(shape_error(n, format!("bias {:?} for {outputs} outputs", b.shape)));
     }
     Ok((DType::F32, rest.iter().copied().chain([*outputs]).collect()))
 }

@@ -3,7 +3,7 @@
 //! Reductions and coefficients follow Cephes' single-precision set (S. Moshier); the tests state and check the bound of
 //! each in ULP against f64.
 
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
 
 /// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²².
 const ROUNDER: f32 = 12_582_912.0;
@@ -87,7 +87,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     }
     let z = x * x;
     let p = -5.704_988_6e-3;
-    let p = p * z + 2.063_908_9e-2;
+    let p = p * z + 2.063_909e-2;
     let p = p * z - 5.373_971_5e-2;
     let p = p * z + 1.333_144_2e-1;
     let p = p * z - 3.333_328e-1;
@@ -107,7 +107,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     let p = p * z - 2.685_381_2e-2;
     let p = p * z + 1.128_358_5e-1;
     let p = p * z - 3.761_262_6e-1;
-    let p = p * z + 1.128_379_2;
+    let p = p * z + FRAC_2_SQRT_PI;
     x * p
 }
 

@@ -58,7 +58,7 @@ pub(super) fn cardinality<'a>(
         Index::Vocabulary(v) => {
             let vocabulary = &vocabularies[v];
             // Index 0 is always possible: it stands for what is unknown.
-            vocabulary.len().or(items).map(|len| (vocabulary.first as usize + len).max(1))
+            vocabulary.size().or(items).map(|len| (vocabulary.first as usize + len).max(1))
         }
         Index::Hash(n) => Some(n as usize),
         Index::Identity => None,
@@ -130,7 +130,7 @@ fn input(name: &str, members: &[&Draft], vocabularies: &[Vocabulary], faults: &m
     }
     let shape = match (members, &first.coding) {
         ([only], Coding::List { max_length, .. }) if only.column.is_none() => vec![*max_length],
-        ([only], Coding::MultiHot(v)) if only.column.is_none() => vec![vocabularies[*v].len()?],
+        ([only], Coding::MultiHot(v)) if only.column.is_none() => vec![vocabularies[*v].size()?],
         ([only], _) if only.column.is_none() => Vec::new(),
         _ => vec![columns(name, members, faults)],
     };

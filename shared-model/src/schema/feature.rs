@@ -150,7 +150,7 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The number of values, of which the schema alone does not know the catalog's.
     #[must_use]
-    pub fn len(&self) -> Option<usize> {
+    pub fn size(&self) -> Option<usize> {
         self.values.as_ref().map(Names::len)
     }
 

@@ -1,1 +1,317 @@
-//! Tests.
+use proptest::prelude::*;
+
+use super::*;
+
+/// A schema of everything.
+const ALL: &str = r#"
+schema_version = 1
+model = "m"
+
+[vocabulary.ids]
+source = "catalog"
+
+[vocabulary.genres]
+values = ["Action", "Drama", "War"]
+first = 1
+
+[[feature]]
+name = "user"
+kind = "categorical"
+scope = "request"
+source = "store"
+field = "user.id"
+transform = { hash = 1024 }
+missing = "reject"
+
+[[feature]]
+name = "history"
+kind = "list"
+scope = "request"
+field = "user.history"
+transform = { vocabulary = "ids" }
+max_length = 3
+keep = "first"
+padding = 7
+unknown = "escalate"
+default = ["m1"]
+
+[[feature]]
+name = "rating"
+kind = "numeric"
+scope = "request"
+field = "user.rating"
+input = "dense"
+column = 1
+transform = ["ln1p", { standardize = { mean = 0.1, std = 1e-3 } }]
+default = 3
+
+[[feature]]
+name = "ratings"
+kind = "numeric"
+scope = "request"
+field = "user.ratings"
+input = "dense"
+column = 0
+
+[[feature]]
+name = "day"
+kind = "categorical"
+scope = "request"
+field = "context.timestamp"
+transform = "weekday"
+
+[[feature]]
+name = "genres"
+kind = "multi_hot"
+scope = "item"
+transform = { vocabulary = "genres" }
+unknown = "reject"
+
+[[feature]]
+name = "year"
+kind = "bucketized"
+scope = "item"
+transform = { boundaries = [1900, 1950.5] }
+default = 1960
+
+[[feature]]
+name = "studio"
+kind = "categorical"
+scope = "item"
+field = "meta.studio"
+"#;
+
+fn faults_of(text: &str) -> Vec<String> {
+    match Schema::from_toml(text) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+/// The one fault of `ALL` with a piece of it replaced.
+fn fault_with(old: &str, new: &str) -> String {
+    assert!(ALL.contains(old), "`{old}` is in the schema");
+    let faults = faults_of(&ALL.replace(old, new));
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    faults[0].clone()
+}
+
+#[test]
+fn reads_the_inputs_in_the_order_of_first_mention() {
+    let schema = Schema::from_toml(ALL).unwrap();
+    let input = |name: &str, dtype, shape: &[usize], scope, cardinality| InputSpec {
+        name: name.to_owned(),
+        dtype,
+        shape: shape.to_vec(),
+        scope,
+        cardinality,
+    };
+    let want = [
+        input("user", DType::I32, &[], Scope::Request, Some(1024)),
+        input("history", DType::I32, &[3], Scope::Request, None),
+        input("dense", DType::F32, &[2], Scope::Request, None),
+        input("day", DType::I32, &[], Scope::Request, Some(7)),
+        input("genres", DType::F32, &[3], Scope::Item, None),
+        input("year", DType::I32, &[], Scope::Item, Some(4)),
+        input("studio", DType::I32, &[], Scope::Item, None),
+    ];
+    assert_eq!(schema.inputs(), want);
+    assert_eq!(schema.model(), "m");
+    assert_eq!(schema.cardinality(1, 100), Some(101), "the catalog's ids, 0 included");
+    assert_eq!(schema.cardinality(1, 2), Some(8), "its padding is 7");
+    assert_eq!(schema.cardinality(6, 100), None, "an index given by the client");
+}
+
+#[test]
+fn is_the_same_after_json() {
+    let schema = Schema::from_toml(ALL).unwrap();
+    assert_eq!(Schema::from_json(&schema.to_json()).unwrap(), schema);
+}
+
+#[test]
+fn reports_every_fault_at_once_each_with_its_line_and_feature() {
+    let text = ALL
+        .replace("kind = \"list\"", "kind = \"lists\"")
+        .replace("keep = \"first\"", "kep = \"first\"")
+        .replace("std = 1e-3", "std = 0")
+        .replace("model = \"m\"", "modle = \"m\"");
+    let faults = faults_of(&text);
+    let want = [
+        "features.toml:1: `model` is missing",
+        "features.toml:3: unknown key `modle`; did you mean `model`?",
+        "features.toml:23: feature `history`: `kind` is `lists`, but must be one of `numeric`, `categorical`, `list`, \
+         `multi_hot`, `bucketized`",
+        "features.toml:28: feature `history`: unknown key `kep`; did you mean `keep`?",
+        "features.toml:40: feature `rating`: `std` of `standardize` is 0: nothing can be divided by it",
+    ];
+    assert_eq!(faults, want);
+}
+
+#[test]
+fn reports_every_syntax_error_with_its_line() {
+    let faults = faults_of("schema_version = 1\nmodel = \n[vocabulary\nx = 1\n");
+    assert!(faults.len() >= 2, "{faults:?}");
+    assert!(faults[0].starts_with("features.toml:2: not valid TOML: "), "{faults:?}");
+    let twice = faults_of("schema_version = 1\nschema_version = 1\n");
+    assert!(twice[0].starts_with("features.toml:2: not valid TOML: duplicate key"), "{twice:?}");
+}
+
+#[test]
+fn refuses_another_version_before_all_else() {
+    let fault = fault_with("schema_version = 1\nmodel = \"m\"", "schema_version = 2\nmodel = 7");
+    assert_eq!(fault, "features.toml:2: schema_version 2 is not supported: this is version 1");
+}
+
+#[test]
+fn refuses_an_unused_vocabulary() {
+    let text = format!("{ALL}\n[vocabulary.tags]\nvalues = [\"a\"]\n");
+    let faults = faults_of(&text);
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].ends_with("vocabulary `tags` is used by no feature: leave it out"), "{faults:?}");
+}
+
+#[test]
+fn refuses_a_vocabulary_that_is_not_there() {
+    let fault = fault_with("transform = { vocabulary = \"ids\" }", "transform = { vocabulary = \"id\" }");
+    let want = "features.toml:26: feature `history`: there is no [vocabulary.id]; there are: `genres`, `ids`";
+    assert_eq!(fault, want);
+}
+
+#[test]
+fn refuses_a_value_twice_in_a_vocabulary() {
+    let fault = fault_with("\"Drama\", ", "\"Drama\", \"Action\", ");
+    assert_eq!(fault, "features.toml:9: `Action` is twice in vocabulary `genres`");
+}
+
+#[test]
+fn refuses_a_name_twice() {
+    let fault = fault_with("name = \"ratings\"", "name = \"rating\"");
+    assert!(fault.contains("feature `rating`: the name is taken (also on line "), "{fault}");
+}
+
+#[test]
+fn refuses_an_input_of_two_scopes() {
+    let fault = fault_with(
+        "name = \"studio\"\nkind = \"categorical\"",
+        "name = \"studio\"\ninput = \"dense\"\ncolumn = 2\nkind = \"numeric\"",
+    );
+    assert!(fault.ends_with("input `dense` is fed by `rating` of the other scope, too: an input has one"), "{fault}");
+}
+
+#[test]
+fn refuses_an_input_of_two_types() {
+    let fault = fault_with("name = \"ratings\"\nkind = \"numeric\"", "name = \"ratings\"\nkind = \"categorical\"");
+    let want = "is categorical, but input `dense` is of f32: `rating`, which also feeds it, is numeric";
+    assert!(fault.ends_with(want), "{fault}");
+}
+
+#[test]
+fn refuses_columns_that_leave_a_gap_or_meet() {
+    assert!(
+        fault_with("column = 0", "column = 2").ends_with("column 2 of input `dense` leaves a gap: 2 features feed it")
+    );
+    assert!(fault_with("column = 0", "column = 1").ends_with("column 1 of input `dense` is that of `rating` already"));
+    assert!(fault_with("column = 0\n", "").ends_with("`column` is missing: input `dense` is fed by 2 features"));
+}
+
+#[test]
+fn refuses_a_field_that_no_request_has() {
+    let fault = fault_with("field = \"user.id\"", "field = \"id\"");
+    assert!(fault.ends_with("`field` is `id`, but a request has `user.…` and `context.…`: try `user.id`"), "{fault}");
+}
+
+#[test]
+fn refuses_a_source_of_the_other_scope() {
+    let fault = fault_with("source = \"store\"", "source = \"catalog\"");
+    assert!(fault.contains("`source = \"catalog\"` is for item scope"), "{fault}");
+}
+
+#[test]
+fn refuses_a_default_that_cannot_be_encoded() {
+    let fault = fault_with("default = 3\n", "default = \"three\"\n");
+    assert!(fault.ends_with("its default cannot be encoded: must be a number, not `three`"), "{fault}");
+    let fault = fault_with("default = 1960", "default = [1960]");
+    assert!(fault.ends_with("its default cannot be encoded: must be a number, not a list"), "{fault}");
+    let fault = fault_with("unknown = \"reject\"", "default = [\"Comedy\"]");
+    assert!(fault.ends_with("its default cannot be encoded: `Comedy` is not in the vocabulary"), "{fault}");
+    let fault = fault_with("default = 3\n", "default = -1\n");
+    assert!(fault.ends_with("its default cannot be encoded: -1 is outside the range of its transform"), "{fault}");
+    let fault = fault_with("missing = \"reject\"", "missing = \"reject\"\ndefault = \"u1\"");
+    assert!(fault.contains("`default` is never used with `missing = \"reject\"`"), "{fault}");
+}
+
+#[test]
+fn refuses_keys_that_mean_nothing_for_the_kind() {
+    let fault = fault_with("column = 0\n", "column = 0\nunknown = \"reject\"\n");
+    assert!(fault.ends_with("`unknown` has a meaning with a vocabulary only"), "{fault}");
+    let fault = fault_with("column = 0\n", "column = 0\nmax_length = 3\n");
+    assert!(fault.contains("unknown key `max_length`"), "{fault}");
+    let fault = fault_with("max_length = 3\n", "");
+    assert!(fault.ends_with("`max_length` is missing: a list needs it"), "{fault}");
+    let fault = fault_with("max_length = 3\n", "max_length = 3\ncolumn = 0\n");
+    assert!(fault.contains("a list or multi-hot is a whole input"), "{fault}");
+}
+
+#[test]
+fn refuses_transforms_of_another_kind() {
+    let fault = fault_with("transform = \"weekday\"", "transform = \"ln1p\"");
+    assert!(fault.contains("`transform` is `ln1p`, but must be { vocabulary = \"name\" }"), "{fault}");
+    let fault = fault_with("transform = { boundaries = [1900, 1950.5] }", "transform = { hash = 3 }");
+    assert!(fault.ends_with("a bucketized feature takes `transform = { boundaries = [..] }`"), "{fault}");
+    let fault = fault_with("[1900, 1950.5]", "[1900, 1900]");
+    assert!(fault.ends_with("boundary 1900 must be above the one before it"), "{fault}");
+    let fault = fault_with("hash = 1024", "hash = 0");
+    assert!(fault.ends_with("`hash` is 0, but must be 1 to 2147483647"), "{fault}");
+    let fault = fault_with("mean = 0.1", "mean = nan");
+    assert!(fault.ends_with("`mean` of `standardize` must be a finite number, not a number"), "{fault}");
+}
+
+#[test]
+fn refuses_a_multi_hot_over_the_catalog() {
+    let text = ALL.replace("transform = { vocabulary = \"genres\" }", "transform = { vocabulary = \"ids\" }");
+    let faults = faults_of(&text);
+    assert!(faults.iter().any(|f| f.contains("a multi-hot needs a vocabulary with `values`")), "{faults:?}");
+}
+
+#[test]
+fn refuses_json_that_is_no_schema() {
+    for text in ["", "[]", "null", "{}", "{\"schema_version\":1}", "{\"schema_version\":1,\"schema_version\":1}"] {
+        assert!(Schema::from_json(text.as_bytes()).is_err(), "{text}");
+    }
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(Schema::from_json(deep.as_bytes()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_json_is_a_schema_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Schema::from_json(&bytes);
+    }
+
+    #[test]
+    fn a_schema_with_anything_replaced_is_one_or_a_fault(at in 0usize..2000, len in 0usize..40, with in "[a-z0-9\"={}\\[\\]., \n-]{0,12}") {
+        let schema = Schema::from_toml(ALL).unwrap();
+        let mut text = ALL.to_owned();
+        let start = at % text.len();
+        let end = (start + len).min(text.len());
+        text.replace_range(start..end, &with);
+        let _ = Schema::from_toml(&text);
+
+        let mut json = String::from_utf8(schema.to_json()).unwrap();
+        let start = at % json.len();
+        let end = (start + len).min(json.len());
+        json.replace_range(start..end, &with);
+        if let Ok(schema) = Schema::from_json(json.as_bytes()) {
+            prop_assert_eq!(Schema::from_json(&schema.to_json()).unwrap(), schema);
+        }
+    }
+
+    #[test]
+    fn numbers_are_the_same_after_json(mean in any::<f64>(), std in any::<f64>()) {
+        prop_assume!(mean.is_finite() && std.is_finite() && std != 0.0);
+        let text = ALL.replace("mean = 0.1, std = 1e-3", &format!("mean = {mean:e}, std = {std:e}")).replace("\"ln1p\", ", "");
+        if let Ok(schema) = Schema::from_toml(&text) {
+            prop_assert_eq!(Schema::from_json(&schema.to_json()).unwrap(), schema);
+        }
+    }
+}

@@ -118,7 +118,6 @@ impl<'a, 'f> Table<'a, 'f> {
 
     pub(super) fn number(node: &'a Node) -> Result<f64, &'static str> {
         match node.value {
-            #[expect(clippy::cast_precision_loss, reason = "a number of the schema is an f64")]
             Value::Int(v) => Ok(v as f64),
             Value::Float(v) if v.is_finite() => Ok(v),
             _ => Err("a finite number"),

@@ -143,7 +143,6 @@ impl Visitor<'_> for Scalar<'_> {
     }
 
     fn visit_u64<E>(self, v: u64) -> Result<Raw, E> {
-        #[expect(clippy::cast_precision_loss, reason = "beyond i64 a number is a float, as in most JSON readers")]
         Ok(i64::try_from(v).map_or(Raw::Float(v as f64), Raw::Int))
     }
 

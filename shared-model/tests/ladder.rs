@@ -1,0 +1,319 @@
+//! What a tier does with a request: every way to answer, to refuse and to escalate, and what follows an escalation.
+#![cfg(feature = "toml")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
+
+use std::collections::BTreeMap;
+
+use shared_model::bundle::Manifest;
+use shared_model::catalog::{Catalog, item_from_json};
+use shared_model::gate::{Evidence, Policy};
+use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type, Unary};
+use shared_model::ladder::{Call, Ladder, Outcome, Parts, Step, TierLimits};
+use shared_model::schema::Schema;
+use shared_model::tensor::Tensor;
+use shared_model::variant::{Variant, VariantName};
+use shared_model::wire::{Answer, Digest, Escalation, RankRequest, Reason, Refusal, Reply, Stamp, Tier, Why, json};
+
+const FEATURES: &str = r#"
+schema_version = 1
+model = "toy"
+
+[[feature]]
+name = "mood"
+kind = "numeric"
+scope = "request"
+field = "user.mood"
+missing = "escalate"
+default = 1.0
+
+[[feature]]
+name = "quality"
+kind = "numeric"
+scope = "item"
+field = "quality"
+"#;
+
+/// A model that scores `mood · quality`, and a catalog where item `i` has quality i and popularity -i.
+struct Toy {
+    manifest: Vec<u8>,
+    schema: Vec<u8>,
+    catalog: Vec<u8>,
+    variants: BTreeMap<VariantName, Vec<u8>>,
+}
+
+fn toy() -> Toy {
+    let schema = Schema::from_toml(FEATURES).expect("a schema");
+    let items = (0..20).map(|i| format!(r#"{{"id":"i{i}","quality":{i},"popularity":{}}}"#, 20 - i));
+    let items = items.map(|line| item_from_json(&line).expect("an item"));
+    let catalog = Catalog::build(&schema, items).expect("a catalog").to_safetensors(&schema);
+    let mut manifest = Manifest::new("toy", "3", 1, FEATURES.as_bytes());
+    for (variant, threshold) in [(VariantName::W4, Some(1.5)), (VariantName::W8, Some(0.5))] {
+        let evidence =
+            Evidence { requests: 9, users: 9, answered: 9, errors: 0, design_effect: 1.0, bound: Some(0.01) };
+        let (alpha, delta) = (0.05, 0.05);
+        manifest.policies.push(Policy {
+            variant,
+            k: 2,
+            n_min: 3,
+            n_max: 9,
+            alpha,
+            delta,
+            threshold,
+            reason: None,
+            evidence,
+        });
+    }
+    let variants = VariantName::ALL.into_iter().map(|name| (name, variant(name).to_bytes().expect("a file"))).collect();
+    Toy { manifest: manifest.to_bytes(), schema: schema.to_json(), catalog, variants }
+}
+
+fn variant(name: VariantName) -> Variant {
+    let mut builder = Builder::new();
+    let mood = builder.input("mood", Type { dtype: DType::F32, shape: vec![], scope: Scope::Request }).unwrap();
+    let quality = builder.input("quality", Type { dtype: DType::F32, shape: vec![], scope: Scope::Item }).unwrap();
+    let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, quality]).unwrap();
+    Variant { name, graph: builder.finish(score, Link::Identity).unwrap(), tensors: BTreeMap::<String, Tensor>::new() }
+}
+
+fn ladder(tier: Tier) -> Ladder {
+    let toy = toy();
+    let parts = Parts {
+        manifest: &toy.manifest,
+        schema: &toy.schema,
+        variant: &toy.variants[&VariantName::of(tier)],
+        catalog: &toy.catalog,
+    };
+    Ladder::load(tier, TierLimits { max_candidates: 10, max_k: 5 }, parts).expect("a bundle")
+}
+
+fn request(body: &str) -> RankRequest {
+    json::decode(body.as_bytes(), &json::JsonLimits::default()).expect("a request").request
+}
+
+fn of(candidates: &[&str], rest: &str) -> RankRequest {
+    request(&format!(r#"{{"model":"toy","user":{{"mood":1}},"candidates":{candidates:?}{rest}}}"#))
+}
+
+fn call(request: RankRequest) -> Call {
+    Call { request, below: None }
+}
+
+fn answered(step: Step) -> Answer {
+    match step {
+        Step::Answer(answer) => *answer,
+        other => panic!("not an answer: {other:?}"),
+    }
+}
+
+fn escalated(step: Step) -> (Vec<u8>, Escalation) {
+    match step {
+        Step::Escalate { held, message } => (held, *message),
+        other => panic!("not escalated: {other:?}"),
+    }
+}
+
+fn ids(answer: &Answer) -> Vec<&str> {
+    answer.ranked.iter().map(|r| r.id.as_str()).collect()
+}
+
+#[test]
+fn answers_when_the_margin_reaches_the_threshold() {
+    let answer = answered(ladder(Tier::Edge).rank(&call(of(&["i1", "i9", "i5"], r#","k":2"#))));
+    assert_eq!((ids(&answer), answer.reason, answer.degradation), (vec!["i9", "i5"], Reason::Sure, 0));
+    let claim = answer.agreement.expect("a claim");
+    assert_eq!((claim.margin, claim.threshold, claim.class.as_str()), (Some(4.0), Some(1.5), "edge"));
+    assert_eq!((answer.variant.as_deref(), answer.ranked[0].score), (Some("w4"), Some(9.0)));
+}
+
+#[test]
+fn escalates_when_the_margin_is_below_the_threshold() {
+    let call = call(of(&["i4", "i9", "i5"], r#","k":2"#));
+    let (_, message) = escalated(ladder(Tier::Edge).rank(&call));
+    assert_eq!((message.why, message.from, &message.request), (Why::Unsure, Tier::Edge, &call.request));
+    let answer = answered(ladder(Tier::Region).rank(&call));
+    assert_eq!(answer.agreement.expect("a claim").class, "region", "the region's own threshold is lower");
+}
+
+#[test]
+fn escalates_what_nothing_is_certified_for() {
+    for (candidates, k) in [(&["i1", "i2", "i9"][..], 1), (&["i1", "i9"][..], 1)] {
+        let (_, message) = escalated(ladder(Tier::Edge).rank(&call(of(candidates, &format!(r#","k":{k}"#)))));
+        assert_eq!(message.why, Why::NoPolicy);
+    }
+}
+
+#[test]
+fn makes_no_claim_about_a_tier_on_another_bundle() {
+    let mut region = ladder(Tier::Region);
+    let request = of(&["i1", "i9", "i5"], r#","k":2"#);
+    let same = Call { request: request.clone(), below: Some(region.stamp()) };
+    assert_eq!(answered(region.rank(&same)).reason, Reason::Sure);
+    let others = [Stamp { bundle: Digest([7; 32]), ..region.stamp() }, Stamp { catalog: 1, ..region.stamp() }];
+    for below in others {
+        let (_, message) = escalated(region.rank(&Call { request: request.clone(), below: Some(below) }));
+        assert_eq!(message.why, Why::NoPolicy);
+    }
+}
+
+#[test]
+fn a_forced_tier_answers_without_a_claim() {
+    let answer = answered(ladder(Tier::Edge).rank(&call(of(&["i4", "i9", "i5"], r#","k":2,"tier":"edge""#))));
+    assert_eq!((answer.reason, answer.agreement.is_none(), answer.degradation), (Reason::Asked, true, 0));
+    let (_, message) = escalated(ladder(Tier::Edge).rank(&call(of(&["i4", "i9", "i5"], r#","k":2,"tier":"region""#))));
+    assert_eq!(message.why, Why::Asked);
+    let (_, message) = escalated(ladder(Tier::Region).rank(&call(of(&["i4", "i9", "i5"], r#","tier":"origin""#))));
+    assert_eq!(message.why, Why::Asked);
+}
+
+#[test]
+fn a_k_of_all_candidates_is_answered_at_once() {
+    let answer = answered(ladder(Tier::Edge).rank(&call(of(&["i1", "i9"], ""))));
+    assert_eq!((ids(&answer), answer.reason), (vec!["i9", "i1"], Reason::Trivial));
+}
+
+#[test]
+fn no_candidates_give_an_empty_answer() {
+    let answer = answered(ladder(Tier::Edge).rank(&call(of(&[], ""))));
+    assert!(answer.ranked.is_empty() && answer.degradation == 0);
+    let answer = answered(ladder(Tier::Edge).rank(&call(of(&["i1"], r#","exclude":["i1"]"#))));
+    assert!(answer.ranked.is_empty(), "the only candidate is excluded");
+}
+
+#[test]
+fn exclusion_comes_before_the_gate() {
+    let all = of(&["i4", "i9", "i5", "i1"], r#","k":2,"exclude":["i4","absent"]"#);
+    let answer = answered(ladder(Tier::Edge).rank(&call(all)));
+    assert_eq!((ids(&answer), answer.reason), (vec!["i9", "i5"], Reason::Sure), "i4 no longer stands at the boundary");
+}
+
+#[test]
+fn an_unknown_item_goes_up_and_is_scored_with_defaults_when_nobody_is_there() {
+    let mut edge = ladder(Tier::Edge);
+    let (held, message) = escalated(edge.rank(&call(of(&["i4", "new", "i5"], r#","k":2"#))));
+    assert_eq!(message.why, Why::UnknownItem);
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!((ids(&answer), answer.reason, answer.degradation), (vec!["i5", "i4"], Reason::UpstreamGone, 1));
+    assert!(answer.warnings[0].contains("`new`"), "{:?}", answer.warnings);
+}
+
+#[test]
+fn inline_features_take_the_place_of_the_catalogs() {
+    let body = r#"{"model":"toy","k":2,"user":{"mood":1},
+        "candidates":[{"id":"new","quality":50},{"id":"i9","quality":-1},"i3","i5"]}"#;
+    let answer = answered(ladder(Tier::Edge).rank(&call(request(body))));
+    assert_eq!(ids(&answer), ["new", "i5"]);
+}
+
+#[test]
+fn a_schema_rule_escalates_and_its_default_serves_when_nobody_is_there() {
+    let mut edge = ladder(Tier::Edge);
+    let body = r#"{"model":"toy","k":1,"candidates":["i1","i9","i5"]}"#;
+    let (held, message) = escalated(edge.rank(&call(request(body))));
+    assert_eq!(message.why, Why::SchemaRule);
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!((ids(&answer), answer.degradation), (vec!["i9"], 1));
+    assert!(answer.warnings[0].contains("user.mood"), "{:?}", answer.warnings);
+}
+
+#[test]
+fn above_its_limits_a_tier_sends_up_and_falls_back_to_popularity() {
+    let mut edge = ladder(Tier::Edge);
+    let many: Vec<String> = (0..11).map(|i| format!("i{i}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for request in [of(&many, r#","k":3"#), of(&many[..8], r#","k":6"#)] {
+        let (held, message) = escalated(edge.rank(&call(request)));
+        assert_eq!(message.why, Why::OverLimit);
+        let answer = answered(edge.resume(&held, Outcome::Gone));
+        assert_eq!((answer.degradation, answer.variant.is_none()), (3, true));
+        assert_eq!(ids(&answer)[0], "i0", "the most popular comes first");
+        assert_eq!(answer.ranked[0].score, None);
+    }
+}
+
+#[test]
+fn the_upstreams_answer_is_passed_on() {
+    let mut edge = ladder(Tier::Edge);
+    let request = of(&["i4", "i9", "i5"], r#","k":2"#);
+    let (held, _) = escalated(edge.rank(&call(request.clone())));
+    let above = answered(ladder(Tier::Region).rank(&call(request)));
+    let passed = answered(edge.resume(&held, Outcome::Reply(Reply::Answer(Box::new(above.clone())))));
+    assert_eq!(passed, above);
+    let refusal = Refusal { field: "user.mood".into(), message: "no".into() };
+    let step = edge.resume(&held, Outcome::Reply(Reply::Refused(refusal.clone())));
+    assert_eq!(step, Step::Refused(refusal));
+}
+
+#[test]
+fn without_the_upstream_its_own_ranking_stands_at_level_1() {
+    let mut edge = ladder(Tier::Edge);
+    let (held, _) = escalated(edge.rank(&call(of(&["i4", "i9", "i5"], r#","k":2"#))));
+    // Another instance may resume.
+    let answer = answered(ladder(Tier::Edge).resume(&held, Outcome::Gone));
+    assert_eq!((ids(&answer), answer.degradation, answer.reason), (vec!["i9", "i5"], 1, Reason::UpstreamGone));
+    assert!(answer.agreement.is_none());
+}
+
+#[test]
+fn a_mistyped_field_is_refused_by_name() {
+    let body = r#"{"model":"toy","user":{"mood":"good"},"candidates":["i1"]}"#;
+    let Step::Refused(refusal) = ladder(Tier::Edge).rank(&call(request(body))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "user.mood");
+    let body = r#"{"model":"toy","user":{"mood":1},"candidates":["i1",{"id":"new","quality":"high"}]}"#;
+    let Step::Refused(refusal) = ladder(Tier::Edge).rank(&call(request(body))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "candidates[1].quality");
+}
+
+#[test]
+fn a_score_that_is_not_a_number_goes_up() {
+    let mut builder = Builder::new();
+    let mood = builder.input("mood", Type { dtype: DType::F32, shape: vec![], scope: Scope::Request }).unwrap();
+    let quality = builder.input("quality", Type { dtype: DType::F32, shape: vec![], scope: Scope::Item }).unwrap();
+    let log = builder.push("log", Op::Unary(Unary::Log), &[quality]).unwrap();
+    let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, log]).unwrap();
+    let graph = builder.finish(score, Link::Identity).unwrap();
+    let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() }.to_bytes().unwrap();
+    let toy = toy();
+    let parts = Parts { manifest: &toy.manifest, schema: &toy.schema, variant: &variant, catalog: &toy.catalog };
+    let mut edge = Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts).unwrap();
+    let body = r#"{"model":"toy","k":1,"user":{"mood":1},"candidates":["i1",{"id":"a","quality":-1}]}"#;
+    let (held, message) = escalated(edge.rank(&call(request(body))));
+    assert_eq!(message.why, Why::WorkerFailed);
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!((answer.degradation, ids(&answer)), (3, vec!["i1"]));
+}
+
+#[test]
+fn held_state_that_is_not_ours_is_refused() {
+    let step = ladder(Tier::Edge).resume(&[0xff; 40], Outcome::Gone);
+    assert!(matches!(step, Step::Refused(_)));
+}
+
+#[test]
+fn the_same_call_gives_the_same_step() {
+    let mut edge = ladder(Tier::Edge);
+    let call = call(of(&["i4", "i9", "i5"], r#","k":2"#));
+    assert_eq!(edge.rank(&call), ladder(Tier::Edge).rank(&call));
+    assert_eq!(edge.rank(&call), edge.rank(&call));
+}
+
+#[test]
+fn names_the_file_that_is_not_a_bundles() {
+    let toy = toy();
+    let limits = TierLimits { max_candidates: 10, max_k: 5 };
+    let whole = Parts {
+        manifest: &toy.manifest,
+        schema: &toy.schema,
+        variant: &toy.variants[&VariantName::W4],
+        catalog: &toy.catalog,
+    };
+    let faults = [
+        (Parts { manifest: b"{}", ..whole }, "manifest.json"),
+        (Parts { schema: b"{}", ..whole }, "features"),
+        (Parts { variant: b"GGUF", ..whole }, "edge.w4.safetensors"),
+        (Parts { catalog: b"", ..whole }, "catalog.safetensors"),
+    ];
+    for (parts, file) in faults {
+        let error = Ladder::load(Tier::Edge, limits, parts).expect_err(file).to_string();
+        assert!(error.contains(file), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Escalation over the network, and what is answered when a tier is gone, late, or fails.
+
+use rung_tests::stack::{Builder, Stack, Which};
+use serde_json::{Value, json};
+
+use crate::requests::{eval, ids, one, with};
+
+async fn answered(stack: &Stack, body: &Value) -> Value {
+    let response = stack.rank(body.to_string()).await.unwrap();
+    assert_eq!(response.status, 200, "{:?}", response.body);
+    response.json().unwrap()
+}
+
+fn forced(tier: &str) -> Value {
+    with(one(), json!({ "tier": tier }))
+}
+
+#[tokio::test]
+async fn each_tier_answers_when_asked() {
+    let stack = Stack::start().await.unwrap();
+    for (tier, variant, reason) in [("edge", "w4", "asked"), ("region", "w8", "asked"), ("origin", "f32", "reference")]
+    {
+        let answer = answered(&stack, &forced(tier)).await;
+        assert_eq!((&answer["tier"], &answer["variant"]), (&json!(tier), &json!(variant)), "{answer}");
+        assert_eq!((&answer["reason"], &answer["degradation"]), (&json!(reason), &json!(0)), "{answer}");
+        assert_eq!(answer["agreement"], Value::Null, "an answer asked of a tier claims nothing");
+        let by = answer["ranked"].as_array().unwrap().iter().all(|r| r["by"] == tier);
+        assert!(by && ids(&answer).len() == 10, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_sure_answer_states_its_claim_and_the_others_come_from_above() {
+    let stack = Stack::start().await.unwrap();
+    let mut tiers = std::collections::BTreeMap::<String, usize>::new();
+    for request in eval(60) {
+        let answer = answered(&stack, &request).await;
+        let tier = answer["tier"].as_str().unwrap().to_owned();
+        if tier == "origin" {
+            assert_eq!(answer["agreement"], Value::Null);
+        } else {
+            let claim = &answer["agreement"];
+            assert!(claim["margin"].as_f64() >= claim["threshold"].as_f64(), "{answer}");
+            assert_eq!((&claim["class"], &claim["k"], &claim["alpha"]), (&json!(tier), &json!(10), &json!(0.05)));
+        }
+        *tiers.entry(tier).or_default() += 1;
+    }
+    assert!(tiers.len() >= 2, "some answers are sure and some go up: {tiers:?}");
+}
+
+#[tokio::test]
+async fn without_the_origin_the_region_answers_at_level_1() {
+    let mut stack = Stack::start().await.unwrap();
+    stack.stop(Which::Origin).await;
+    let answer = answered(&stack, &forced("origin")).await;
+    assert_eq!((&answer["tier"], &answer["degradation"]), (&json!("region"), &json!(1)), "{answer}");
+    assert_eq!((&answer["reason"], &answer["agreement"]), (&json!("upstream_gone"), &Value::Null));
+    assert_eq!(ids(&answer).len(), 10);
+}
+
+#[tokio::test]
+async fn without_the_region_the_edge_answers_at_level_1() {
+    let mut stack = Stack::start().await.unwrap();
+    stack.stop(Which::Region).await;
+    for tier in ["region", "origin"] {
+        let answer = answered(&stack, &forced(tier)).await;
+        assert_eq!((&answer["tier"], &answer["degradation"]), (&json!("edge"), &json!(1)), "{answer}");
+    }
+    let own = answered(&stack, &forced("edge")).await;
+    assert_eq!(own["degradation"], 0, "what needs no upstream is not degraded");
+}
+
+#[tokio::test]
+async fn a_gone_tier_never_turns_into_an_error() {
+    let mut stack = Stack::start().await.unwrap();
+    stack.stop(Which::Origin).await;
+    for request in eval(30) {
+        let answer = answered(&stack, &request).await;
+        assert_eq!(ids(&answer).len(), 10);
+        assert!(answer["tier"] != "origin");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_runs_too_long_is_replaced_and_the_tier_above_answers() {
+    // A millisecond is enough for a few candidates and too short for thousands.
+    let stack = Builder::default()
+        .worker("max_rank_ms = 1\n")
+        .with(Which::Edge, "[limits]\nmax_candidates = 20000\n")
+        .with(Which::Region, "[limits]\nmax_candidates = 20000\n")
+        .start()
+        .await
+        .unwrap();
+    let many: Vec<Value> = (0..15_000).map(|i| json!({ "id": format!("new{i}"), "year": 1990 })).collect();
+    let answer = answered(&stack, &with(one(), json!({ "candidates": many, "timeout_ms": 20000 }))).await;
+    assert_ne!(answer["tier"], "edge", "{answer}");
+    assert_eq!(answer["degradation"], 0);
+    assert!(stack.metric(Which::Edge, "edge_guest_traps_total").await.unwrap() >= 1.0);
+    let few = with(one(), json!({ "candidates": ["m1", "m2"] }));
+    for _ in 0..50 {
+        // The worker comes back on its own; until then the tier above answers.
+        if answered(&stack, &few).await["tier"] == "edge" {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the worker did not come back");
+}
+
+#[tokio::test]
+async fn tiers_on_different_bundles_make_no_claim_about_each_other() {
+    let other = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(rung_tests::stack::test_bundle()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), other.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = other.path().join("manifest.json");
+    let mut text: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    text["version"] = "next".into();
+    std::fs::write(&manifest, text.to_string()).unwrap();
+    let stack = Builder::default().bundle(Which::Region, other.path()).start().await.unwrap();
+    for request in eval(40) {
+        let answer = answered(&stack, &request).await;
+        assert_ne!(answer["tier"], "region", "the region has another version: it cannot be sure for the edge");
+    }
+}
