@@ -1,0 +1,158 @@
+//! The origin's [`Ranker`]: checks, encodes, has the device score, and answers.
+//!
+//! The answer is the reference itself, so nothing is claimed of it. When there are no scores in time, a tier below that
+//! asked is told so, for its own scores are better than none; a client gets the candidates by popularity (level 3).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use front::{Call, Failure, Health, Ranker, Serving};
+use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, prepare};
+use shared_model::topk;
+use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Tier, Timing};
+
+use crate::engine::{self, Engine, ScoreError, Scored};
+use crate::executor::Batch;
+use crate::model::{Model, VARIANT};
+
+/// When there may be room in the queue again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The models in service, and the engine that scores for them.
+#[derive(Debug)]
+pub struct Service {
+    /// In the order of the engine's scorers.
+    models: Vec<Model>,
+    by_name: BTreeMap<String, usize>,
+    engine: Engine,
+    limits: TierLimits,
+}
+
+/// Two bundles hold a model of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the model `{0}` is in two bundles: name each model in one")]
+pub struct TwiceError(pub String);
+
+impl Service {
+    /// A service; `models` are in the order of the engine's scorers.
+    ///
+    /// # Errors
+    /// Two models have one name.
+    pub fn new(models: Vec<Model>, engine: Engine, limits: TierLimits) -> Result<Self, TwiceError> {
+        let by_name = by_name(&models)?;
+        Ok(Self { models, by_name, engine, limits })
+    }
+
+    fn check(&self, request: &RankRequest, prepared: &Prepared) -> Result<(), Failure> {
+        let over = |field, limit: u32| Err(Failure::OverLimit { field, limit: limit as usize });
+        if request.k > self.limits.max_k {
+            over("k", self.limits.max_k)
+        } else if prepared.len() > self.limits.max_candidates as usize {
+            over("candidates", self.limits.max_candidates)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Ranker for Service {
+    async fn rank(&self, call: Call) -> Result<Answer, Failure> {
+        let request = &call.request;
+        let unknown = || Failure::UnknownModel(request.model.clone());
+        let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
+        let model = &self.models[index];
+        let started = Instant::now();
+        let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
+        self.check(request, &prepared)?;
+        if prepared.is_empty() {
+            return Ok(model.answer(Vec::new(), prepared.warnings, Timing::default()));
+        }
+        let encoded = started.elapsed();
+        let scored = self.engine.score(index, model.batch(&prepared), call.deadline).await;
+        let why = match scored {
+            Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
+                None => {
+                    let ranking = Ranking { link: model.link, by: Tier::Origin };
+                    let ranked = prepared.ranked(&scores, request, ranking);
+                    let timing = Timing { queue: micros(queued), score: micros(encoded + ran), ..Timing::default() };
+                    let warnings = prepared.warnings.iter().cloned().chain(prepared.defaulted()).collect();
+                    return Ok(model.answer(ranked, warnings, timing));
+                }
+                Some(_) => "the model gave a score that is not a number".to_owned(),
+            },
+            Err(ScoreError::Full) => return Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
+            Err(error @ (ScoreError::Overdue | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
+        };
+        tracing::warn!(request_id = call.request_id.as_str(), model = %model.name, %why, "no scores");
+        if call.escalation.is_some() {
+            return Err(Failure::Unavailable { what: format!("the origin has no scores: {why}") });
+        }
+        Ok(model.answer_without_scores(request, prepared.warnings))
+    }
+
+    fn health(&self) -> Health {
+        match self.engine.health() {
+            engine::Health::Ready => Health::Ready,
+            engine::Health::Failing(reason) => Health::Missing(vec![format!("the device: {reason}")]),
+            engine::Health::Stopped => Health::Missing(vec!["the device: its thread has ended".to_owned()]),
+        }
+    }
+
+    fn models(&self) -> Vec<Serving> {
+        self.models.iter().map(Model::serving).collect()
+    }
+}
+
+impl Model {
+    /// The batch of one request.
+    fn batch(&self, prepared: &Prepared) -> Batch {
+        let inputs = self.binding.inputs(prepared).into_iter().map(|block| block.data.clone()).collect();
+        Batch { requests: 1, owner: vec![0; prepared.len()], inputs }
+    }
+
+    fn answer(&self, ranked: Vec<Ranked>, warnings: Vec<String>, timing: Timing) -> Answer {
+        Answer {
+            model: self.name.clone(),
+            version: self.version.clone(),
+            tier: Tier::Origin,
+            variant: Some(VARIANT.as_str().to_owned()),
+            degradation: 0,
+            reason: Reason::Reference,
+            ranked,
+            agreement: None,
+            timing,
+            warnings,
+            stamp: Some(self.stamp),
+            explanation: None,
+        }
+    }
+
+    fn answer_without_scores(&self, request: &RankRequest, warnings: Vec<String>) -> Answer {
+        let ranked = by_popularity(&self.catalog, request, Tier::Origin);
+        Answer {
+            variant: None,
+            degradation: 3,
+            reason: Reason::WorkerFailed,
+            ..self.answer(ranked, warnings, Timing::default())
+        }
+    }
+}
+
+fn by_name(models: &[Model]) -> Result<BTreeMap<String, usize>, TwiceError> {
+    let mut by_name = BTreeMap::new();
+    for (index, model) in models.iter().enumerate() {
+        if by_name.insert(model.name.clone(), index).is_some() {
+            return Err(TwiceError(model.name.clone()));
+        }
+    }
+    Ok(by_name)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

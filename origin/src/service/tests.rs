@@ -1,0 +1,159 @@
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use front::{Escalated, RequestId};
+use shared_model::tensor::Tensor;
+use shared_model::wire::json::{self, JsonLimits};
+use shared_model::wire::{Stamp, Why};
+
+use super::*;
+use crate::device::Device;
+use crate::executor::{Executor, LoadError};
+use crate::fixture::write_bundle;
+use crate::metrics::Metrics;
+
+const LIMITS: TierLimits = TierLimits { max_candidates: 3, max_k: 10 };
+
+fn service(folder: &Path) -> Service {
+    let (model, variant) = Model::load(folder).unwrap();
+    let mut registry = front::metrics::registry(Tier::Origin);
+    let metrics = Metrics::register(&mut registry, &Device::cpu());
+    let executor = move || Ok::<_, LoadError>(vec![Executor::new(&variant.graph, &variant.tensors, &Device::cpu())?]);
+    Service::new(vec![model], Engine::start(4, metrics, executor).unwrap(), LIMITS).unwrap()
+}
+
+fn films() -> Service {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |_| {});
+    service(folder.path())
+}
+
+/// Its weights make every score NaN.
+fn unsound() -> Service {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |v| {
+        v.tensors.insert("table".to_owned(), Tensor::F32 { shape: vec![3, 1], data: vec![f32::NAN; 3] });
+    });
+    service(folder.path())
+}
+
+fn call(request: &str) -> Call {
+    let now = Instant::now();
+    Call {
+        request: json::decode(request.as_bytes(), &JsonLimits::default()).unwrap().request,
+        arrived: now,
+        deadline: now + Duration::from_secs(30),
+        request_id: RequestId::fresh(),
+        escalation: None,
+    }
+}
+
+fn escalated(call: Call, service: &Service) -> Call {
+    let stamp = Stamp { catalog: 0, ..service.models[0].stamp };
+    Call { escalation: Some(Escalated { stamp, from: Tier::Region, why: Why::Unsure }), ..call }
+}
+
+fn ids(answer: &Answer) -> Vec<&str> {
+    answer.ranked.iter().map(|r| r.id.as_str()).collect()
+}
+
+const ASK: &str = r#"{"model":"films","k":2,"user":{"weight":2.0},"candidates":["a","b","d"]}"#;
+
+#[tokio::test]
+async fn answers_with_the_reference() {
+    let answer = films().rank(call(ASK)).await.unwrap();
+    // 2·1 + 0.25, 2·−1 + 0.75, 2·3 + 0.25
+    assert_eq!(ids(&answer), ["d", "a"]);
+    let shown = |score: f32| 1.0 / (1.0 + (-score).exp());
+    for (entry, expected) in answer.ranked.iter().zip([shown(6.25), shown(2.25)]) {
+        assert!((entry.score.unwrap() - expected).abs() < 1e-6 && entry.by == Tier::Origin);
+    }
+    assert_eq!((answer.tier, answer.reason, answer.degradation), (Tier::Origin, Reason::Reference, 0));
+    assert_eq!(
+        (answer.model.as_str(), answer.version.as_str(), answer.variant.as_deref()),
+        ("films", "7", Some("f32"))
+    );
+    assert!(answer.agreement.is_none() && answer.warnings.is_empty() && answer.stamp.is_some());
+}
+
+#[tokio::test]
+async fn excluded_candidates_are_not_ranked() {
+    let ask = r#"{"model":"films","user":{"weight":2.0},"candidates":["a","b","c","d"],"exclude":["d"]}"#;
+    assert_eq!(ids(&films().rank(call(ask)).await.unwrap()), ["c", "a", "b"]);
+}
+
+#[tokio::test]
+async fn no_candidates_are_an_empty_answer() {
+    let ask = r#"{"model":"films","user":{"weight":2.0},"candidates":["a"],"exclude":["a"]}"#;
+    let answer = films().rank(call(ask)).await.unwrap();
+    assert!(answer.ranked.is_empty() && answer.degradation == 0);
+}
+
+#[tokio::test]
+async fn an_unknown_item_is_scored_with_defaults_and_named() {
+    let ask = r#"{"model":"films","user":{"weight":2.0},"candidates":["new","b",{"id":"x","value":9,"genre":"War"}]}"#;
+    let answer = films().rank(call(ask)).await.unwrap();
+    assert_eq!(ids(&answer), ["x", "new", "b"]);
+    assert_eq!(answer.warnings, ["`new` is not in the catalog: scored with defaults"]);
+}
+
+#[tokio::test]
+async fn refuses_what_is_over_the_limits() {
+    let service = films();
+    let over = |field, limit| Failure::OverLimit { field, limit };
+    let ask = ASK.replace("\"k\":2", "\"k\":11");
+    assert_eq!(service.rank(call(&ask)).await.unwrap_err(), over("k", 10));
+    let ask = ASK.replace("\"d\"]", "\"d\",\"c\"]");
+    assert_eq!(service.rank(call(&ask)).await.unwrap_err(), over("candidates", 3));
+}
+
+#[tokio::test]
+async fn refuses_another_model_and_a_field_that_the_schema_wants() {
+    let service = films();
+    let failure = service.rank(call(&ASK.replace("films", "books"))).await.unwrap_err();
+    assert_eq!(failure, Failure::UnknownModel("books".to_owned()));
+    let failure = service.rank(call(&ASK.replace("weight", "wait"))).await.unwrap_err();
+    assert!(matches!(failure, Failure::Refused(r) if r.field == "user.weight"));
+}
+
+#[tokio::test]
+async fn scores_that_are_not_numbers_are_never_shown() {
+    let service = unsound();
+    let answer = service.rank(call(ASK)).await.unwrap();
+    assert_eq!(ids(&answer), ["b", "d"], "by popularity");
+    assert_eq!((answer.degradation, answer.reason, answer.variant.as_deref()), (3, Reason::WorkerFailed, None));
+    assert!(answer.ranked.iter().all(|r| r.score.is_none()));
+}
+
+#[tokio::test]
+async fn a_tier_below_is_told_that_there_are_no_scores() {
+    let service = unsound();
+    let failure = service.rank(escalated(call(ASK), &service)).await.unwrap_err();
+    let what = "the origin has no scores: the model gave a score that is not a number".to_owned();
+    assert_eq!(failure, Failure::Unavailable { what });
+}
+
+#[tokio::test]
+async fn a_deadline_that_has_passed_is_answered_by_popularity() {
+    let service = films();
+    let late = Call { deadline: Instant::now(), ..call(ASK) };
+    let answer = service.rank(late).await.unwrap();
+    assert_eq!((ids(&answer), answer.degradation), (vec!["b", "d"], 3));
+}
+
+#[tokio::test]
+async fn is_ready_and_tells_its_models() {
+    let service = films();
+    assert_eq!(service.health(), Health::Ready);
+    let serving = &service.models()[0];
+    assert_eq!((serving.model.as_str(), serving.variant.as_str()), ("films", "f32"));
+}
+
+#[test]
+fn refuses_two_bundles_of_one_model() {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |_| {});
+    let models = [(), ()].map(|()| Model::load(folder.path()).unwrap().0);
+    assert_eq!(by_name(&models).unwrap_err(), TwiceError("films".to_owned()));
+}

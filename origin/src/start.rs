@@ -1,0 +1,233 @@
+//! From a configuration to an origin that answers: bundles, device, engine, listeners, in this order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use cdn_config::{Config, Role};
+use front::tls::{self, Pem, TlsError};
+use front::{Drained, Front, Https, Serving, Signals};
+use shared_model::bundle::BundleError;
+use shared_model::ladder::TierLimits;
+use shared_model::variant::Variant;
+use shared_model::wire::Tier;
+
+use crate::device::{Choice, Device};
+use crate::engine::{self, Engine};
+use crate::executor::{self, Executor};
+use crate::metrics::Metrics;
+use crate::model::{self, Model, Reason, VARIANT};
+use crate::service::{Service, TwiceError};
+
+/// Jobs that may wait for the device; with more, those at the end would come too late anyway.
+const QUEUE: usize = 64;
+/// How long `/readyz` says that the origin leaves before it does.
+const DRAIN_NOTICE: Duration = Duration::from_secs(1);
+
+/// What an origin is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The listeners, and what they take.
+    pub front: front::Settings,
+    /// The folders of the bundles, one a model.
+    pub bundles: Vec<PathBuf>,
+    /// What is scored for one request.
+    pub limits: TierLimits,
+    /// What to compute on.
+    pub device: Choice,
+    /// Jobs that may wait for the device.
+    pub queue: usize,
+}
+
+/// A configuration that is no origin's.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// It is another tier's.
+    #[error("tier: is `{0}`, expected `origin`: start `pop` with this file")]
+    Tier(cdn_config::Tier),
+    /// A certificate or a key.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+}
+
+/// Why an origin does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A bundle.
+    #[error(transparent)]
+    Bundle(#[from] model::LoadError),
+    /// Two bundles.
+    #[error(transparent)]
+    Twice(#[from] TwiceError),
+    /// The device, or a model that it cannot run.
+    #[error(transparent)]
+    Engine(#[from] engine::StartError<UnfitError>),
+    /// A listener.
+    #[error(transparent)]
+    Front(#[from] front::StartError),
+    /// Loading was cut off.
+    #[error("loading the bundles was cut off: {0}")]
+    CutOff(String),
+}
+
+/// A variant that the executor refuses.
+#[derive(Debug, Error)]
+#[error("bundle {folder}: {file}: {reason}", folder = folder.display(), file = VARIANT.file())]
+pub struct UnfitError {
+    /// The bundle's folder.
+    pub folder: PathBuf,
+    /// What is wrong.
+    pub reason: executor::LoadError,
+}
+
+impl Settings {
+    /// The settings that a `rung.toml` asks for; reads its certificate and key.
+    ///
+    /// # Errors
+    /// The file is another tier's, or the certificate or key cannot be used.
+    pub fn from_config(config: &Config) -> Result<Self, SettingsError> {
+        let Role::Origin(origin) = config.role() else { return Err(SettingsError::Tier(config.tier())) };
+        let (listen, limits) = (config.listen(), config.limits());
+        let https = |https: &cdn_config::Https| {
+            let certificate = Pem::read(https.tls().certificate())?;
+            let key = Pem::read(https.tls().key())?;
+            Ok::<_, TlsError>(Https { address: https.address(), tls: tls::server(&certificate, &key)? })
+        };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(Self {
+            front: front::Settings {
+                tier: Tier::Origin,
+                http: listen.http(),
+                https: listen.https().map(https).transpose()?,
+                admin: listen.admin(),
+                limits: front::Limits {
+                    max_body_bytes: limits.max_body_bytes(),
+                    max_json_depth: limits.max_json_depth(),
+                    max_connections: limits.max_connections(),
+                    header_timeout: limits.header_timeout(),
+                    body_timeout: limits.body_timeout(),
+                    max_in_flight: limits.max_in_flight(),
+                    default_timeout: limits.default_timeout(),
+                    max_timeout: limits.max_timeout(),
+                },
+                drain_notice: DRAIN_NOTICE,
+            },
+            bundles: config.models().iter().map(|m| m.bundle().to_owned()).collect(),
+            limits: TierLimits { max_candidates: count(limits.max_candidates()), max_k: count(limits.max_k()) },
+            device: match origin.device() {
+                cdn_config::Device::Auto => Choice::Auto,
+                cdn_config::Device::Cpu => Choice::Cpu,
+            },
+            queue: QUEUE,
+        })
+    }
+}
+
+impl StartError {
+    /// Whether the environment is at fault (a file, an address, a thread), and not what the configuration names.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        match self {
+            Self::Bundle(error) => matches!(error.reason, Reason::Bundle(BundleError::Read { .. })),
+            Self::Engine(engine::StartError::Thread(_) | engine::StartError::Trial(_)) | Self::CutOff(_) => true,
+            Self::Front(front::StartError::Bind { .. }) => true,
+            Self::Front(front::StartError::NoListener) => false,
+            Self::Twice(_) | Self::Engine(engine::StartError::Load(_)) => false,
+        }
+    }
+}
+
+/// An origin that answers. Dropped, it is gone at once.
+#[derive(Debug)]
+pub struct Running {
+    front: Front,
+    device: Device,
+}
+
+/// Loads the bundles, puts the models on the device and opens the listeners.
+///
+/// # Errors
+/// The first thing that is at fault, by name; then nothing is open.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let Settings { front, bundles, limits, device, queue } = settings;
+    let mut registry = front::metrics::registry(Tier::Origin);
+    let loading = tokio::task::spawn_blocking(move || {
+        let device = Device::probe(device);
+        let metrics = Metrics::register(&mut registry, &device);
+        let service = load(&bundles, limits, &device, queue, metrics)?;
+        Ok::<_, StartError>((service, registry, device))
+    });
+    let (service, registry, device) = loading.await.map_err(|e| StartError::CutOff(e.to_string()))??;
+    let front = front::serve(front, Arc::new(service), registry).await?;
+    Ok(Running { front, device })
+}
+
+fn load(
+    bundles: &[PathBuf],
+    limits: TierLimits,
+    device: &Device,
+    queue: usize,
+    metrics: Metrics,
+) -> Result<Service, StartError> {
+    let (mut models, mut variants) = (Vec::new(), Vec::new());
+    for folder in bundles {
+        let (model, variant) = Model::load(folder)?;
+        let Serving { model: name, version, .. } = model.serving();
+        tracing::info!(%name, %version, stamp = %model.stamp.bundle, device = device.kind().as_str(), "model loaded");
+        models.push(model);
+        variants.push((folder.clone(), variant));
+    }
+    let device = device.clone();
+    let engine = Engine::start(queue, metrics, move || executors(variants, &device))?;
+    Ok(Service::new(models, engine, limits)?)
+}
+
+/// On the device's thread, which uploads what it will read.
+fn executors(variants: Vec<(PathBuf, Variant)>, device: &Device) -> Result<Vec<Executor>, UnfitError> {
+    let executor = |(folder, variant): (PathBuf, Variant)| {
+        Executor::new(&variant.graph, &variant.tensors, device).map_err(|reason| UnfitError { folder, reason })
+    };
+    variants.into_iter().map(executor).collect()
+}
+
+impl Running {
+    /// Where plain HTTP is taken, with the port that the system chose.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.front.http()
+    }
+
+    /// Where HTTP over TLS is taken.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.front.https()
+    }
+
+    /// Where the operations are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.front.admin()
+    }
+
+    /// What it computes on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Serves until a signal or `POST /drain`, then drains.
+    pub async fn run(self, signals: Signals, patience: Duration) -> Drained {
+        self.front.run(signals, patience).await
+    }
+
+    /// Takes nothing new and lets what is in flight finish, for at most `patience`.
+    pub async fn drain(self, patience: Duration) -> Drained {
+        self.front.drain(patience).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
