@@ -1,0 +1,131 @@
+//! The bare ABI that `pop` hosts: numbers and addresses, no imports.
+//!
+//! ```text
+//! rung_abi()                     version of this contract
+//! rung_input(len)  -> address    room for one input; valid until the next call that takes it; 0: too long
+//! rung_load(part, len) -> status         takes the input as a part: 0 manifest, 1 schema, 2 variant, 3 catalog
+//! rung_start(tier, candidates, k) -> status    tier: 0 edge, 1 region; then the tier's limits
+//! rung_rank(len)   -> reply      takes the input as a `Call`
+//! rung_resume(len) -> reply      takes the input as `[held, Outcome]`
+//! rung_error()     -> reply      the text of the last failure; after a trap, that of the panic
+//! ```
+//!
+//! A status is 0 when all is well. A reply is `address << 32 | length`, valid until the next call; 0 is a failure. The
+//! worker owns every buffer, so a host that forgets one leaks nothing and there is nothing to free.
+
+#![expect(unsafe_code, reason = "`no_mangle` is an unsafe attribute; there is no unsafe block")]
+
+use std::cell::RefCell;
+
+use shared_model::ladder::TierLimits;
+
+use crate::worker::{Part, Worker, WorkerError};
+
+/// The version of this contract; a host refuses another.
+const VERSION: u32 = 1;
+
+/// A module has one worker. It has no threads either, so this is a plain static.
+struct State {
+    worker: Worker,
+    input: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+thread_local! {
+    static STATE: RefCell<State> =
+        const { RefCell::new(State { worker: Worker::new(), input: Vec::new(), reply: Vec::new() }) };
+    /// Apart from the state, which is still borrowed when a panic is told.
+    static ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_abi() -> u32 {
+    std::panic::set_hook(Box::new(|panic| tell(panic.to_string())));
+    VERSION
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_input(len: u32) -> u32 {
+    STATE.with_borrow_mut(|state| {
+        let len = len as usize;
+        state.input.clear();
+        // Not a byte more than asked: a part may be most of the memory.
+        match state.input.try_reserve_exact(len) {
+            Ok(()) => {
+                state.input.resize(len, 0);
+                state.input.as_ptr() as u32
+            }
+            Err(error) => {
+                tell(format!("no room for {len} bytes: {error}"));
+                0
+            }
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_load(part: u32, len: u32) -> u32 {
+    STATE.with_borrow_mut(|state| {
+        let mut bytes = std::mem::take(&mut state.input);
+        bytes.truncate(len as usize);
+        status(Part::of(part).and_then(|part| state.worker.load(part, bytes)))
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_start(tier: u32, max_candidates: u32, max_k: u32) -> u32 {
+    STATE.with_borrow_mut(|state| status(state.worker.start(tier, TierLimits { max_candidates, max_k })))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_rank(len: u32) -> u64 {
+    answer(len, Worker::rank)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_resume(len: u32) -> u64 {
+    answer(len, Worker::resume)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_error() -> u64 {
+    ERROR.with_borrow(|text| reply(text.as_bytes()))
+}
+
+fn answer(len: u32, verb: impl FnOnce(&mut Worker, &[u8]) -> Result<Vec<u8>, WorkerError>) -> u64 {
+    STATE.with_borrow_mut(|State { worker, input, reply: last }| {
+        let input = &input[..input.len().min(len as usize)];
+        match verb(worker, input) {
+            Ok(bytes) => {
+                *last = bytes;
+                reply(last)
+            }
+            Err(error) => {
+                tell(error.to_string());
+                0
+            }
+        }
+    })
+}
+
+fn status(result: Result<(), WorkerError>) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tell(error.to_string());
+            1
+        }
+    }
+}
+
+fn reply(bytes: &[u8]) -> u64 {
+    (bytes.as_ptr() as u64) << 32 | bytes.len() as u64
+}
+
+fn tell(text: String) {
+    ERROR.with(|error| {
+        if let Ok(mut error) = error.try_borrow_mut() {
+            *error = text;
+        }
+    });
+}

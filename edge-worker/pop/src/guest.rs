@@ -1,0 +1,106 @@
+//! The guest and what hosts it: the WASM worker as bytes, run side by side on threads of their own.
+//!
+//! ```text
+//! Program (compiled once) ── Instance (one a thread: memory, exports) ── Pool (threads, queue) ── async side
+//! ```
+//!
+//! A guest is not trusted: it gets no imports, a bounded memory and a bounded time, and every address and message it
+//! returns is checked. What it does wrong is a [`GuestFault`] of one call; the instance is thrown away.
+
+mod ceiling;
+mod instance;
+mod pool;
+mod program;
+mod queue;
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+pub(crate) mod handmade;
+#[cfg(test)]
+mod worker_file;
+
+pub(crate) use instance::Instance;
+pub(crate) use pool::{Done, Pool, PoolError, PoolSize};
+pub(crate) use program::{GuestLimits, Program};
+
+use std::time::Duration;
+
+use shared_model::ladder::TierLimits;
+use shared_model::wire::Tier;
+use thiserror::Error;
+
+/// What a guest is loaded with: the bytes of one verified bundle, and the tier it works for.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// For the log.
+    pub(crate) model: String,
+    pub(crate) tier: Tier,
+    pub(crate) limits: TierLimits,
+    pub(crate) manifest: Vec<u8>,
+    pub(crate) schema: Vec<u8>,
+    pub(crate) variant: Vec<u8>,
+    pub(crate) catalog: Vec<u8>,
+}
+
+/// What a guest did wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GuestFault {
+    /// The module is not a worker, or one of another version.
+    #[error("it is not a worker that this host can run: {0}; build it with scripts/build-worker.sh")]
+    Foreign(String),
+    /// It stopped itself.
+    #[error("it trapped in {call}: {reason}")]
+    Trap {
+        /// The export called.
+        call: &'static str,
+        /// The trap, and the text of the panic if there was one.
+        reason: String,
+    },
+    /// It ran too long.
+    #[error("it was still in {call} after {limit:?} and was stopped")]
+    OutOfTime {
+        /// The export called.
+        call: &'static str,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// It wanted more memory than it may have.
+    #[error("it wanted more than its {} MiB of memory in {call}; raise `worker.memory_mib`", ceiling >> 20)]
+    OutOfMemory {
+        /// The export called.
+        call: &'static str,
+        /// Bytes it may have.
+        ceiling: usize,
+    },
+    /// What it returned cannot be.
+    #[error("it returned nonsense from {call}: {what}")]
+    Nonsense {
+        /// The export called.
+        call: &'static str,
+        /// Why.
+        what: String,
+    },
+    /// It says that it cannot do as told. It is still sound.
+    #[error("{0}")]
+    Declined(String),
+}
+
+impl GuestFault {
+    /// The fault's name in metrics.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self {
+            Self::Foreign(_) => "foreign",
+            Self::Trap { .. } => "trap",
+            Self::OutOfTime { .. } => "time",
+            Self::OutOfMemory { .. } => "memory",
+            Self::Nonsense { .. } => "nonsense",
+            Self::Declined(_) => "declined",
+        }
+    }
+
+    /// Whether the instance can go on after it.
+    pub(crate) fn is_sound(&self) -> bool {
+        matches!(self, Self::Declined(_))
+    }
+}

@@ -1,0 +1,189 @@
+//! One guest: a store, its memory and its exports, typed. The other side of `edge-worker`'s `abi`.
+
+use std::time::Duration;
+
+use minicbor::bytes::ByteSlice;
+use shared_model::ladder::{Call, Outcome, Step};
+use shared_model::wire::{Tier, from_cbor, to_cbor};
+use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
+
+use super::ceiling::Ceiling;
+use super::program::{Program, ticks};
+use super::{GuestFault, GuestLimits, Load};
+
+/// The version of the ABI that this host speaks.
+const ABI_VERSION: u32 = 1;
+/// The longest reply that is read. An answer holds at most k ids and scores.
+const MAX_REPLY_BYTES: usize = 128 << 20;
+/// The longest error text that is read.
+const MAX_ERROR_BYTES: usize = 4096;
+
+/// A guest that has been loaded and can rank.
+pub(crate) struct Instance {
+    store: Store<Ceiling>,
+    memory: Memory,
+    limits: GuestLimits,
+    input: TypedFunc<u32, u32>,
+    rank: TypedFunc<u32, u64>,
+    resume: TypedFunc<u32, u64>,
+    error: TypedFunc<(), u64>,
+}
+
+impl Instance {
+    /// Instantiates the program and hands it a bundle.
+    ///
+    /// # Errors
+    /// The program is not a worker, or declines the bundle, or fails.
+    pub(crate) fn start(program: &Program, load: &Load) -> Result<Self, GuestFault> {
+        let limits = *program.limits();
+        let (mut store, instance) = program.instantiate().map_err(|error| {
+            let ceiling = limits.memory_bytes;
+            match error.downcast_ref::<Trap>() {
+                Some(trap) => GuestFault::Trap { call: "start", reason: trap.to_string() },
+                None => GuestFault::Foreign(format!("{error:#} (it may have {} MiB of memory)", ceiling >> 20)),
+            }
+        })?;
+        let foreign = |error: wasmtime::Error| GuestFault::Foreign(format!("{error:#}"));
+        let memory = instance
+            .get_memory(&mut store, "memory")
+            .ok_or_else(|| GuestFault::Foreign("it exports no `memory`".to_owned()))?;
+        let abi = instance.get_typed_func::<(), u32>(&mut store, "rung_abi").map_err(foreign)?;
+        let part = instance.get_typed_func::<(u32, u32), u32>(&mut store, "rung_load").map_err(foreign)?;
+        let start = instance.get_typed_func::<(u32, u32, u32), u32>(&mut store, "rung_start").map_err(foreign)?;
+        let mut guest = Self {
+            memory,
+            limits,
+            input: instance.get_typed_func(&mut store, "rung_input").map_err(foreign)?,
+            rank: instance.get_typed_func(&mut store, "rung_rank").map_err(foreign)?,
+            resume: instance.get_typed_func(&mut store, "rung_resume").map_err(foreign)?,
+            error: instance.get_typed_func(&mut store, "rung_error").map_err(foreign)?,
+            store,
+        };
+
+        let version = guest.call("rung_abi", &abi, (), limits.load)?;
+        if version != ABI_VERSION {
+            return Err(GuestFault::Foreign(format!("it speaks ABI {version}, this host speaks {ABI_VERSION}")));
+        }
+        let parts = [&load.manifest, &load.schema, &load.variant, &load.catalog];
+        for (number, bytes) in (0..).zip(parts) {
+            let len = guest.write(bytes, limits.load)?;
+            let status = guest.call("rung_load", &part, (number, len), limits.load)?;
+            guest.succeeded(status)?;
+        }
+        let tier = match load.tier {
+            Tier::Edge => 0,
+            Tier::Region => 1,
+            Tier::Origin => return Err(GuestFault::Foreign("no worker runs at the origin".to_owned())),
+        };
+        let params = (tier, load.limits.max_candidates, load.limits.max_k);
+        let status = guest.call("rung_start", &start, params, limits.load)?;
+        guest.succeeded(status)?;
+        Ok(guest)
+    }
+
+    /// Ranks.
+    ///
+    /// # Errors
+    /// What the guest did wrong; see [`GuestFault::is_sound`].
+    pub(crate) fn rank(&mut self, call: &Call) -> Result<Step, GuestFault> {
+        let rank = self.rank.clone();
+        self.step("rung_rank", &rank, &to_cbor(call))
+    }
+
+    /// Goes on after an escalation.
+    ///
+    /// # Errors
+    /// What the guest did wrong; see [`GuestFault::is_sound`].
+    pub(crate) fn resume(&mut self, held: &[u8], outcome: &Outcome) -> Result<Step, GuestFault> {
+        let resume = self.resume.clone();
+        self.step("rung_resume", &resume, &to_cbor(&(<&ByteSlice>::from(held), outcome)))
+    }
+
+    fn step(&mut self, name: &'static str, verb: &TypedFunc<u32, u64>, message: &[u8]) -> Result<Step, GuestFault> {
+        let len = self.write(message, self.limits.call)?;
+        let reply = self.call(name, verb, len, self.limits.call)?;
+        if reply == 0 {
+            return Err(self.declined());
+        }
+        let bytes = self.bytes(name, reply, MAX_REPLY_BYTES)?;
+        from_cbor(bytes).map_err(|error| GuestFault::Nonsense { call: name, what: error.to_string() })
+    }
+
+    /// Copies an input into the guest, where the guest says.
+    fn write(&mut self, bytes: &[u8], time: Duration) -> Result<u32, GuestFault> {
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| GuestFault::Declined(format!("{} bytes are more than a worker can address", bytes.len())))?;
+        let input = self.input.clone();
+        let address = self.call("rung_input", &input, len, time)?;
+        if address == 0 {
+            return Err(if self.store.data_mut().take_reached() {
+                GuestFault::OutOfMemory { call: "rung_input", ceiling: self.limits.memory_bytes }
+            } else {
+                self.declined()
+            });
+        }
+        self.memory.write(&mut self.store, address as usize, bytes).map_err(|_| GuestFault::Nonsense {
+            call: "rung_input",
+            what: format!("{len} bytes at {address} are not all within its memory"),
+        })?;
+        Ok(len)
+    }
+
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        export: &TypedFunc<P, R>,
+        params: P,
+        time: Duration,
+    ) -> Result<R, GuestFault> {
+        self.store.set_epoch_deadline(ticks(time));
+        self.store.data_mut().take_reached();
+        export.call(&mut self.store, params).map_err(|error| self.fault(name, &error, time))
+    }
+
+    fn fault(&mut self, call: &'static str, error: &wasmtime::Error, limit: Duration) -> GuestFault {
+        let reached = self.store.data_mut().take_reached();
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => GuestFault::OutOfTime { call, limit },
+            _ if reached => GuestFault::OutOfMemory { call, ceiling: self.store.data().bytes() },
+            Some(trap) => {
+                let reason = match self.error_text() {
+                    Some(panic) if !panic.is_empty() => format!("{trap}: {panic}"),
+                    _ => trap.to_string(),
+                };
+                GuestFault::Trap { call, reason }
+            }
+            None => GuestFault::Trap { call, reason: format!("{error:#}") },
+        }
+    }
+
+    fn succeeded(&mut self, status: u32) -> Result<(), GuestFault> {
+        if status == 0 { Ok(()) } else { Err(self.declined()) }
+    }
+
+    fn declined(&mut self) -> GuestFault {
+        GuestFault::Declined(self.error_text().unwrap_or_else(|| "it does not say why".to_owned()))
+    }
+
+    /// The guest's last error. Called after a trap too, so whatever goes wrong here is no news.
+    fn error_text(&mut self) -> Option<String> {
+        self.store.set_epoch_deadline(ticks(self.limits.call));
+        let error = self.error.clone();
+        let reply = error.call(&mut self.store, ()).ok()?;
+        let bytes = self.bytes("rung_error", reply, MAX_ERROR_BYTES).ok()?;
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// The bytes that a reply points at.
+    fn bytes(&self, call: &'static str, reply: u64, max: usize) -> Result<&[u8], GuestFault> {
+        let (address, len) = ((reply >> 32) as usize, (reply & 0xffff_ffff) as usize);
+        let nonsense = |what: String| GuestFault::Nonsense { call, what };
+        if len > max {
+            return Err(nonsense(format!("a reply of {len} bytes, at most {max} are allowed")));
+        }
+        self.memory
+            .data(&self.store)
+            .get(address..address.saturating_add(len))
+            .ok_or_else(|| nonsense(format!("{len} bytes at {address} are not all within its memory")))
+    }
+}

@@ -1,0 +1,63 @@
+//! `pop`: arguments in, exit status out. 0: drained, 64: bad configuration, 2: usage or a file or address that fails.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cdn_config::{Config, LoadError, LogFormat};
+use clap::Parser;
+use front::Signals;
+use front::logging::{self, Format};
+use pop::Settings;
+
+/// The exit status of a configuration that is to be put right (`EX_USAGE` of sysexits).
+const BAD_CONFIGURATION: u8 = 64;
+/// The exit status of what the system refuses.
+const FAILED: u8 = 2;
+/// How long requests in flight may take to end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Rank at a POP or in a region
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The rung.toml of this tier
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, message)) => {
+            eprintln!("pop: {message}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), (u8, String)> {
+    let bad = |message: String| (BAD_CONFIGURATION, message);
+    let failed = |message: String| (FAILED, message);
+    let config = Config::from_path(&cli.config).map_err(|error| match error {
+        LoadError::Unreadable { .. } => failed(error.to_string()),
+        LoadError::Faults(faults) => bad(faults.to_string()),
+    })?;
+    let format = match config.log().format() {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    logging::init(format, config.log().filter()).map_err(|error| bad(error.to_string()))?;
+    let settings = Settings::from_config(&config).map_err(|error| bad(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(async {
+        let signals = Signals::listen().map_err(|error| failed(format!("signals cannot be listened to: {error}")))?;
+        let running = pop::start(settings).await.map_err(|error| failed(error.to_string()))?;
+        let drained = running.run(signals, PATIENCE).await;
+        tracing::info!(cut = drained.cut, "drained");
+        Ok(())
+    })
+}

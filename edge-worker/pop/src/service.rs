@@ -1,0 +1,175 @@
+//! The tier behind the front: guest, then the tier above, then guest again; and what is answered when they fail.
+//!
+//! ```text
+//! rank ── guest ─┬─ Answer | Refused
+//!                ├─ Escalate ── upstream ── guest.resume ── Answer | Refused
+//!                └─ failed ──── upstream ─┬─ Answer
+//!                                         └─ gone: by popularity (level 3)
+//! ```
+//!
+//! Each step may use a share of the time that is left, so that there is always some for the answer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use front::{Call, Failure, Health, Ranker, RequestId, Serving};
+use shared_model::ladder::{self, Outcome, Step};
+use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Why};
+
+use crate::budget::step_until;
+use crate::bundle::Served;
+use crate::guest::{Done, Pool, PoolError};
+use crate::metrics::ServiceMetrics;
+use crate::upstream::Upstream;
+
+#[cfg(test)]
+mod tests;
+
+/// When a client may try again after the workers' queue was full: it empties within a few calls.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A POP or a region: its models, and the tier above if there is one.
+pub(crate) struct Service {
+    models: BTreeMap<String, Model>,
+    upstream: Option<Upstream>,
+    metrics: ServiceMetrics,
+}
+
+/// A model in service.
+pub(crate) struct Model {
+    pub(crate) served: Served,
+    pub(crate) pool: Pool,
+}
+
+impl Service {
+    pub(crate) fn new(models: Vec<Model>, upstream: Option<Upstream>, metrics: ServiceMetrics) -> Self {
+        let models = models.into_iter().map(|model| (model.served.model.clone(), model)).collect();
+        Self { models, upstream, metrics }
+    }
+}
+
+impl Ranker for Service {
+    async fn rank(&self, call: Call) -> Result<Answer, Failure> {
+        let Some(model) = self.models.get(&call.request.model) else {
+            return Err(Failure::UnknownModel(call.request.model));
+        };
+        let mut way =
+            Way { service: self, model, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
+        let below = call.escalation.map(|escalation| escalation.stamp);
+        let mut answer = way.go(ladder::Call { request: call.request, below }).await?;
+        answer.timing = way.timing;
+        self.metrics.answered(&answer);
+        Ok(answer)
+    }
+
+    fn health(&self) -> Health {
+        let without: Vec<_> = self.models.iter().filter(|(_, model)| model.pool.live() == 0).collect();
+        if without.is_empty() {
+            return Health::Ready;
+        }
+        Health::Missing(without.into_iter().map(|(name, _)| format!("a worker for model `{name}`")).collect())
+    }
+
+    fn models(&self) -> Vec<Serving> {
+        let serving = |Model { served, .. }: &Model| Serving {
+            model: served.model.clone(),
+            version: served.version.clone(),
+            variant: served.variant.as_str().to_owned(),
+            stamp: served.stamp,
+        };
+        self.models.values().map(serving).collect()
+    }
+}
+
+/// One request on its way.
+struct Way<'a> {
+    service: &'a Service,
+    model: &'a Model,
+    id: RequestId,
+    deadline: Instant,
+    timing: Timing,
+}
+
+impl Way<'_> {
+    async fn go(&mut self, call: ladder::Call) -> Result<Answer, Failure> {
+        // Kept for when the guest fails: it takes the call with it.
+        let request = call.request.clone();
+        match self.ranked(call).await {
+            Ok(Step::Answer(answer)) => Ok(*answer),
+            Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Ok(Step::Escalate { held, message }) => self.escalated(request, held, *message).await,
+            Err(PoolError::Full) => Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
+            Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) => self.without_guest(request).await,
+        }
+    }
+
+    /// The guest asks the tier above.
+    async fn escalated(&mut self, request: RankRequest, held: Vec<u8>, message: Escalation) -> Result<Answer, Failure> {
+        let outcome = self.ask(message).await;
+        // Should the guest fail now, an answer from above stands without it.
+        let spare = match &outcome {
+            Outcome::Reply(reply) => Some(reply.clone()),
+            Outcome::Gone => None,
+        };
+        match self.resumed(held, outcome).await {
+            Ok(Step::Answer(answer)) => Ok(*answer),
+            Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Ok(Step::Escalate { .. }) | Err(_) => match spare {
+                Some(reply) => passed_down(reply),
+                None => Ok(self.model.served.by_popularity(&request, Reason::WorkerFailed)),
+            },
+        }
+    }
+
+    /// The guest has failed: the request goes up as it came.
+    async fn without_guest(&mut self, request: RankRequest) -> Result<Answer, Failure> {
+        let (stamp, from, why) = (self.model.served.stamp, self.model.served.tier, Why::WorkerFailed);
+        let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0 };
+        match self.ask(message).await {
+            Outcome::Reply(reply) => passed_down(reply),
+            Outcome::Gone => Ok(self.model.served.by_popularity(&request, Reason::WorkerFailed)),
+        }
+    }
+
+    async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {
+        let done = self.model.pool.rank(call, self.step_until()).await;
+        self.timed(done)
+    }
+
+    async fn resumed(&mut self, held: Vec<u8>, outcome: Outcome) -> Result<Step, PoolError> {
+        let done = self.model.pool.resume(held, outcome, self.step_until()).await;
+        self.timed(done)
+    }
+
+    async fn ask(&mut self, message: Escalation) -> Outcome {
+        self.service.metrics.escalated(message.why);
+        let Some(upstream) = &self.service.upstream else { return Outcome::Gone };
+        let asked = Instant::now();
+        let outcome = upstream.ask(message, &self.id, self.step_until()).await;
+        self.timing.upstream += micros(asked.elapsed());
+        outcome
+    }
+
+    fn timed(&mut self, done: Result<Done, PoolError>) -> Result<Step, PoolError> {
+        let done = done?;
+        self.timing.queue += micros(done.queued);
+        self.timing.score += micros(done.ran);
+        Ok(done.step)
+    }
+
+    fn step_until(&self) -> Instant {
+        step_until(Instant::now(), self.deadline)
+    }
+}
+
+/// A reply from above, as this tier's own.
+fn passed_down(reply: Reply) -> Result<Answer, Failure> {
+    match reply {
+        Reply::Answer(answer) => Ok(*answer),
+        Reply::Refused(refusal) => Err(Failure::Refused(refusal)),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

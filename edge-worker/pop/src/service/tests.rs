@@ -1,0 +1,175 @@
+//! Tests on what is answered when parts fail, with workers made by hand and upstreams on the loopback.
+
+use front::RequestId;
+use shared_model::wire::{Refusal, Tier};
+use tempfile::TempDir;
+
+use super::*;
+use crate::bundle;
+use crate::guest::PoolSize;
+use crate::guest::handmade::{self, failing, load, moody, program, refused, worker};
+use crate::metrics::{GuestMetrics, UpstreamMetrics};
+use crate::sample;
+use crate::upstream::{BreakerSettings, Security, UpstreamSettings};
+
+fn served() -> Served {
+    let folder = TempDir::new().expect("a folder");
+    sample::bundle(folder.path());
+    bundle::read(folder.path(), Tier::Edge, sample::LIMITS).expect("a bundle").0
+}
+
+/// An edge with one guest of the given program.
+fn edge(text: &str, upstream: Option<Upstream>) -> Service {
+    let size = PoolSize { instances: 1, queue: 1 };
+    let pool = Pool::start(&program(text).expect("a worker"), load(), size, GuestMetrics::unregistered());
+    let model = Model { served: served(), pool: pool.expect("a pool") };
+    Service::new(vec![model], upstream, ServiceMetrics::default())
+}
+
+/// A tier above whose own guest is of the given program, and the way to it.
+async fn above(text: &str) -> (front::Front, Upstream) {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let settings = front::Settings {
+        tier: Tier::Region,
+        http: Some(address),
+        https: None,
+        admin: address,
+        limits: front::Limits::default(),
+        drain_notice: Duration::ZERO,
+    };
+    let service = std::sync::Arc::new(edge(text, None));
+    let front = front::serve(settings, service, front::metrics::registry(Tier::Region)).await.expect("a front");
+    let settings = UpstreamSettings {
+        authority: front.http().expect("an address").to_string().parse().expect("an authority"),
+        security: Security::Plain,
+        connect_timeout: Duration::from_secs(2),
+        breaker: BreakerSettings::default(),
+    };
+    (front, Upstream::new(settings, UpstreamMetrics::unregistered()))
+}
+
+fn call(request: RankRequest, timeout: Duration) -> Call {
+    let arrived = Instant::now();
+    Call { request, arrived, deadline: arrived + timeout, request_id: RequestId::fresh(), escalation: None }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+async fn rank(service: &Service) -> Result<Answer, Failure> {
+    service.rank(call(sample::request(1.0), TIMEOUT)).await
+}
+
+/// The step of a worker that answers.
+fn answers(version: &str) -> Step {
+    let answer = served().by_popularity(&sample::request(1.0), Reason::Sure);
+    Step::Answer(Box::new(Answer { version: version.to_owned(), degradation: 0, ..answer }))
+}
+
+/// A worker whose `rank` escalates and whose `resume` is this.
+fn escalates(resume: &str) -> String {
+    let (request, stamp) = (sample::request(1.0), served().stamp);
+    let message = Escalation { request, stamp, from: Tier::Edge, why: Why::Unsure, remaining_us: 0 };
+    worker(&Step::Escalate { held: vec![1, 2, 3], message: Box::new(message) }, "(call $good)", resume)
+}
+
+fn by_popularity(result: Result<Answer, Failure>) {
+    let answer = result.expect("an answer");
+    assert_eq!((answer.degradation, answer.reason, answer.variant), (3, Reason::WorkerFailed, None));
+    assert_eq!(sample::ids(&answer.ranked), ["m0", "m1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guests_answer_is_the_answer_and_its_time_is_told() {
+    let answer = rank(&edge(&worker(&answers("8"), "(call $good)", "(call $good)"), None)).await.expect("an answer");
+    assert_eq!((answer.version.as_str(), answer.degradation), ("8", 0));
+    assert!(answer.timing.score > 0 && answer.timing.upstream == 0, "{:?}", answer.timing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guests_refusal_is_the_clients_fault() {
+    let service = edge(&worker(&refused(), "(call $good)", "(call $good)"), None);
+    let Step::Refused(refusal) = refused() else { panic!("it refuses") };
+    assert_eq!(rank(&service).await, Err(Failure::Refused(refusal)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_not_served_is_named() {
+    let service = edge(&worker(&refused(), "(call $good)", "(call $good)"), None);
+    let request = RankRequest { model: "books".to_owned(), ..sample::request(1.0) };
+    assert_eq!(service.rank(call(request, TIMEOUT)).await, Err(Failure::UnknownModel("books".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_guest_without_a_tier_above_is_level_3() {
+    for body in ["unreachable", "(loop br 0) unreachable", "(i64.const -1)", "(i64.const 0)"] {
+        by_popularity(rank(&edge(&worker(&refused(), body, "unreachable"), None)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_guest_with_a_tier_above_is_answered_there() {
+    let (_front, upstream) = above(&worker(&answers("above"), "(call $good)", "unreachable")).await;
+    let answer =
+        rank(&edge(&worker(&refused(), "unreachable", "unreachable"), Some(upstream))).await.expect("an answer");
+    assert_eq!((answer.version.as_str(), answer.degradation), ("above", 0));
+    assert!(answer.timing.upstream > 0, "{:?}", answer.timing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_from_above_is_the_clients_fault() {
+    let (_front, upstream) = above(&worker(&refused(), "(call $good)", "unreachable")).await;
+    let service = edge(&worker(&refused(), "unreachable", "unreachable"), Some(upstream));
+    assert!(matches!(rank(&service).await, Err(Failure::Refused(Refusal { field, .. })) if field == "k"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_above_stands_when_the_guest_cannot_go_on() {
+    let (_front, upstream) = above(&worker(&answers("above"), "(call $good)", "unreachable")).await;
+    let answer = rank(&edge(&escalates("unreachable"), Some(upstream))).await.expect("an answer");
+    assert_eq!(answer.version, "above");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_above_and_a_guest_that_cannot_go_on_is_level_3() {
+    by_popularity(rank(&edge(&escalates("unreachable"), None)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_escalates_for_ever_is_level_3() {
+    by_popularity(rank(&edge(&escalates("(call $good)"), None)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_holds_whatever_the_guest_does() {
+    let service = edge(&worker(&refused(), "(loop br 0) unreachable", "unreachable"), None);
+    let begun = Instant::now();
+    by_popularity(service.rank(call(sample::request(1.0), Duration::from_millis(10))).await);
+    assert!(begun.elapsed() < handmade::LIMITS.call, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_has_no_time_left_is_still_answered() {
+    let service = edge(&worker(&refused(), "(loop br 0) unreachable", "unreachable"), None);
+    by_popularity(service.rank(call(sample::request(1.0), Duration::ZERO)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_than_the_queue_holds_is_refused_at_the_door() {
+    let service = edge(&moody(&answers("7"), "(loop br 0)"), None);
+    let slow = || service.rank(call(failing().request, TIMEOUT));
+    let (first, second, third) = tokio::join!(slow(), slow(), slow());
+    let overloaded = |result: &Result<Answer, Failure>| matches!(result, Err(Failure::Overloaded { .. }));
+    assert!([first, second, third].iter().any(overloaded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn is_ready_as_long_as_each_model_has_a_worker() {
+    let service = edge(&moody(&answers("7"), "unreachable"), None);
+    assert_eq!(service.health(), Health::Ready);
+    assert_eq!(service.models()[0].model, sample::MODEL);
+    by_popularity(service.rank(call(failing().request, TIMEOUT)).await);
+    while service.health() != Health::Ready {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(rank(&service).await.expect("replaced").version, "7");
+}

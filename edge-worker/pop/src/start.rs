@@ -1,0 +1,299 @@
+//! A POP's life: read, compile, load, connect, serve, drain.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use front::{Drained, Front, Signals};
+use thiserror::Error;
+
+use crate::bundle::{self, BundleRefused};
+use crate::guest::{GuestFault, GuestLimits, Pool, PoolSize, Program};
+use crate::metrics::{GuestMetrics, ServiceMetrics, UpstreamMetrics};
+use crate::service::{Model, Service};
+use crate::settings::{Settings, WorkerSettings};
+use crate::upstream::Upstream;
+
+/// The longest module that is compiled.
+const MAX_WASM_BYTES: u64 = 64 << 20;
+/// The longest that a guest may take to load a bundle.
+const LOAD_TIME: Duration = Duration::from_secs(60);
+
+/// A POP cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A bundle cannot be served.
+    #[error(transparent)]
+    Bundle(#[from] BundleRefused),
+    /// Two bundles are of one model.
+    #[error("the bundle in {}: model `{model}` is served from another bundle already; give each model one", folder.display())]
+    SameModel {
+        /// The second.
+        folder: PathBuf,
+        /// The model.
+        model: String,
+    },
+    /// The worker's file cannot be read.
+    #[error("the worker {}: {reason}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The worker cannot be run, or does not take a bundle.
+    #[error("the worker {}{}: {fault}", file.display(), model.as_ref().map_or(String::new(), |m| format!(" with model `{m}`")))]
+    Worker {
+        /// The file.
+        file: PathBuf,
+        /// The model it was given, if it came so far.
+        model: Option<String>,
+        /// What is wrong.
+        fault: GuestFault,
+    },
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Front(#[from] front::StartError),
+}
+
+/// A running POP. Dropped, it is gone at once.
+#[derive(Debug)]
+pub struct Running {
+    front: Front,
+}
+
+/// Starts a POP: when it returns, all guests are loaded and requests are answered. It begins to connect to the tier
+/// above and does not wait for it.
+///
+/// # Errors
+/// Names the file at fault, or the address.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    let Settings { front, bundles, limits, worker, upstream } = settings;
+    let tier = front.tier;
+    let mut registry = front::metrics::registry(tier);
+    let guests = GuestMetrics::register(&mut registry);
+    let answers = ServiceMetrics::register(&mut registry);
+
+    let models = tokio::task::spawn_blocking(move || load(&bundles, tier, limits, &worker, &guests));
+    let models = models.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    // Only a tier that can answer asks another.
+    let upstream = upstream.map(|settings| Upstream::new(settings, UpstreamMetrics::register(&mut registry)));
+    let service = Arc::new(Service::new(models, upstream, answers));
+    Ok(Running { front: front::serve(front, service, registry).await? })
+}
+
+fn load(
+    bundles: &[PathBuf],
+    tier: shared_model::wire::Tier,
+    limits: shared_model::ladder::TierLimits,
+    worker: &WorkerSettings,
+    metrics: &GuestMetrics,
+) -> Result<Vec<Model>, StartError> {
+    // Bundles first: they are refused faster than a module is compiled.
+    let mut names = BTreeSet::new();
+    let mut read = Vec::new();
+    for folder in bundles {
+        let (served, load) = bundle::read(folder, tier, limits)?;
+        if !names.insert(served.model.clone()) {
+            return Err(StartError::SameModel { folder: folder.clone(), model: served.model });
+        }
+        read.push((served, load));
+    }
+    let failed = |model: Option<&str>, fault| StartError::Worker {
+        file: worker.wasm.clone(),
+        model: model.map(str::to_owned),
+        fault,
+    };
+    let guest = GuestLimits { memory_bytes: worker.memory_bytes, call: worker.max_rank, load: LOAD_TIME };
+    let program = Program::compile(&module(&worker.wasm)?, guest).map_err(|fault| failed(None, fault))?;
+    let size = PoolSize { instances: worker.instances, queue: worker.queue };
+    let mut models = Vec::new();
+    for (served, load) in read {
+        let pool = Pool::start(&program, load, size, metrics.clone());
+        let pool = pool.map_err(|fault| failed(Some(&served.model), fault))?;
+        tracing::info!(model = served.model, version = served.version, bundle = %served.stamp.bundle, "serving");
+        models.push(Model { served, pool });
+    }
+    Ok(models)
+}
+
+fn module(file: &Path) -> Result<Vec<u8>, StartError> {
+    let unreadable = |reason| StartError::Unreadable { file: file.to_owned(), reason };
+    let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
+    let mut bytes = Vec::new();
+    opened.take(MAX_WASM_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > MAX_WASM_BYTES {
+        return Err(unreadable(format!("is longer than {MAX_WASM_BYTES} bytes, which no worker is")));
+    }
+    Ok(bytes)
+}
+
+impl Running {
+    /// Where plain HTTP is taken, with the port that the system chose.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.front.http()
+    }
+
+    /// Where HTTP over TLS is taken.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.front.https()
+    }
+
+    /// Where the operations are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.front.admin()
+    }
+
+    /// Serves until a signal or `POST /drain`, then drains.
+    pub async fn run(self, signals: Signals, patience: Duration) -> Drained {
+        self.front.run(signals, patience).await
+    }
+
+    /// Lets requests in flight end, for `patience` at most.
+    pub async fn drain(self, patience: Duration) -> Drained {
+        self.front.drain(patience).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use serde_json::{Value, json};
+    use shared_model::wire::Tier;
+    use tempfile::TempDir;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::sample;
+
+    fn settings(bundles: &[&TempDir]) -> Settings {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        Settings {
+            front: front::Settings {
+                tier: Tier::Edge,
+                http: Some(address),
+                https: None,
+                admin: address,
+                limits: front::Limits { default_timeout: Duration::from_secs(5), ..front::Limits::default() },
+                drain_notice: Duration::ZERO,
+            },
+            bundles: bundles.iter().map(|folder| folder.path().to_owned()).collect(),
+            limits: sample::LIMITS,
+            worker: WorkerSettings {
+                wasm: sample::worker_file(),
+                instances: 1,
+                queue: 8,
+                memory_bytes: 64 << 20,
+                max_rank: Duration::from_secs(1),
+            },
+            upstream: None,
+        }
+    }
+
+    fn sample_bundle() -> TempDir {
+        let folder = TempDir::new().expect("a folder");
+        sample::bundle(folder.path());
+        folder
+    }
+
+    /// The status and the body of an answer over HTTP/2.
+    async fn ask(address: SocketAddr, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let body = body.map_or(String::new(), |body| body.to_string());
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .header("content-type", "application/json")
+            .body(Full::new(bytes::Bytes::from(body)))
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    async fn rank(address: SocketAddr, body: Value) -> (u16, Value) {
+        let (status, text) = ask(address, "POST", "/v1/rank", Some(body)).await;
+        (status, serde_json::from_str(&text).expect("JSON"))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn answers_over_http_from_start_to_drain() {
+        let bundle = sample_bundle();
+        let running = start(settings(&[&bundle])).await.expect("it starts");
+        let (address, admin) = (running.http().expect("an address"), running.admin());
+        let items = ["m0", "m3", "m5", "m9"];
+
+        let sure = json!({"model": "toy", "k": 2, "user": {"mood": 1.0}, "candidates": items});
+        let (status, answer) = rank(address, sure).await;
+        assert_eq!((status, &answer["tier"], &answer["reason"]), (200, &json!("edge"), &json!("sure")), "{answer}");
+        assert_eq!((&answer["ranked"][0]["id"], &answer["ranked"][1]["id"]), (&json!("m9"), &json!("m5")));
+        assert!(answer["timing_us"]["score"].as_u64().expect("a number") > 0, "{answer}");
+
+        let unsure = json!({"model": "toy", "k": 2, "user": {"mood": 0.1}, "candidates": items});
+        let (status, answer) = rank(address, unsure).await;
+        assert_eq!((status, &answer["degradation"], &answer["agreement"]), (200, &json!(1), &Value::Null), "{answer}");
+
+        let faulty = json!({"model": "toy", "k": 2, "user": {}, "candidates": items});
+        let (status, problem) = rank(address, faulty).await;
+        assert_eq!((status, &problem["field"]), (422, &json!("user.mood")), "{problem}");
+        assert_eq!(rank(address, json!({"model": "books", "candidates": items})).await.0, 404);
+
+        assert_eq!(ask(admin, "GET", "/readyz", None).await.0, 200);
+        let (_, metrics) = ask(admin, "GET", "/metrics", None).await;
+        for line in [
+            r#"edge_answers_total{tier="edge",reason="sure"} 1"#,
+            r#"edge_answers_total{tier="edge",reason="upstream_gone"} 1"#,
+            r#"edge_escalations_total{reason="unsure"} 1"#,
+            r#"edge_degraded_answers_total{level="1"} 1"#,
+            "edge_guest_instances 1",
+            "edge_score_seconds_count 4",
+        ] {
+            assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
+        }
+        assert_eq!(running.drain(Duration::from_secs(5)).await, Drained { cut: 0 });
+    }
+
+    async fn refused(settings: Settings) -> String {
+        start(settings).await.expect_err("it starts").to_string()
+    }
+
+    #[tokio::test]
+    async fn rejects_a_worker_that_is_not_there_or_is_none() {
+        let (bundle, folder) = (sample_bundle(), TempDir::new().expect("a folder"));
+        let wasm = folder.path().join("worker.wasm");
+        let with = |wasm: &Path| {
+            let settings = settings(&[&bundle]);
+            Settings { worker: WorkerSettings { wasm: wasm.to_owned(), ..settings.worker.clone() }, ..settings }
+        };
+        assert!(refused(with(&wasm)).await.contains("worker.wasm: No such file"));
+        std::fs::write(&wasm, "not a module").expect("written");
+        let text = refused(with(&wasm)).await;
+        assert!(text.contains("worker.wasm: it is not a worker") && text.contains("scripts/build-worker.sh"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn rejects_two_bundles_of_one_model() {
+        let (first, second) = (sample_bundle(), sample_bundle());
+        let text = refused(settings(&[&first, &second])).await;
+        assert!(text.contains("model `toy` is served from another bundle already"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn rejects_a_bundle_that_is_not_there() {
+        let folder = TempDir::new().expect("a folder");
+        let text = refused(settings(&[&folder])).await;
+        assert!(text.contains("manifest.json"), "{text}");
+    }
+}
