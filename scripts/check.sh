@@ -20,9 +20,10 @@ cargo clippy --release --workspace --all-targets -- -D warnings
 echo "== docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 
-echo "== worker: imports, exports, size"
+echo "== worker: lints of its ABI"
 scripts/build-worker.sh
-scripts/check-worker.sh
+cargo clippy --release --target wasm32-unknown-unknown -p edge-worker --features pop -- -D warnings
 
-echo "== layers"
-cargo test --release --quiet -p rung-tests --test e2e layers::
+# These two are tests; the whole workspace is built for them, as scripts/test.sh does, so that it happens once.
+echo "== worker: imports, exports, size; layers"
+cargo test --release --workspace --quiet -- guest::worker_file:: layers::

@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh >&2
 scripts/build-worker.sh >&2
-cargo build --release -p quantize -p origin -p pop -p rung-tests --bins
+# All of the workspace, as the tests do: a part of it would want other features of the same dependencies.
+cargo build --release --workspace --bins
 exec target/release/demo "$@"

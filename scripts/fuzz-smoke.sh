@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-3}
-cargo build --release -p rung-fuzz
+cargo build --release --workspace --bins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=tests/fixtures/demo

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 scripts/build-worker.sh
-cargo build --release --workspace
+cargo build --release --workspace --bins
 scripts/test-bundle.sh
 scripts/fuzz-smoke.sh
 if cargo nextest --version > /dev/null 2>&1; then

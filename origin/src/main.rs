@@ -1,4 +1,4 @@
-//! `origin`: arguments in, exit status out. 0: drained, 2: a file or an address, 64: the configuration.
+//! `origin`: arguments in, exit status out. 0: drained, 2: a file, a bundle or an address, 64: the configuration.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -51,10 +51,7 @@ async fn run(cli: &Cli) -> Result<(), u8> {
     })?;
     // Before anything is open, so that a signal during the start is not lost.
     let signals = Signals::listen().map_err(|error| tell(IO, error))?;
-    let running = start(settings).await.map_err(|error| {
-        let status = if error.is_io() { IO } else { CONFIGURATION };
-        tell(status, error)
-    })?;
+    let running = start(settings).await.map_err(|error| tell(IO, error))?;
     let drained = running.run(signals, PATIENCE).await;
     tracing::info!(cut = drained.cut, "drained");
     Ok(())

@@ -75,11 +75,12 @@ impl Model {
 
     /// What the front tells of it.
     #[must_use]
-    pub fn serving(&self) -> Serving {
+    pub fn serving(&self, runs_on: &str) -> Serving {
         Serving {
             model: self.name.clone(),
             version: self.version.clone(),
             variant: VARIANT.as_str().to_owned(),
+            runs_on: runs_on.to_owned(),
             stamp: self.stamp,
         }
     }

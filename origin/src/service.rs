@@ -28,6 +28,8 @@ pub struct Service {
     by_name: BTreeMap<String, usize>,
     engine: Engine,
     limits: TierLimits,
+    /// What the engine computes on.
+    runs_on: &'static str,
 }
 
 /// Two bundles hold a model of one name.
@@ -40,9 +42,14 @@ impl Service {
     ///
     /// # Errors
     /// Two models have one name.
-    pub fn new(models: Vec<Model>, engine: Engine, limits: TierLimits) -> Result<Self, TwiceError> {
+    pub fn new(
+        models: Vec<Model>,
+        engine: Engine,
+        limits: TierLimits,
+        runs_on: &'static str,
+    ) -> Result<Self, TwiceError> {
         let by_name = by_name(&models)?;
-        Ok(Self { models, by_name, engine, limits })
+        Ok(Self { models, by_name, engine, limits, runs_on })
     }
 
     fn check(&self, request: &RankRequest, prepared: &Prepared) -> Result<(), Failure> {
@@ -101,7 +108,7 @@ impl Ranker for Service {
     }
 
     fn models(&self) -> Vec<Serving> {
-        self.models.iter().map(Model::serving).collect()
+        self.models.iter().map(|model| model.serving(self.runs_on)).collect()
     }
 }
 

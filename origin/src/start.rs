@@ -9,8 +9,7 @@ use thiserror::Error;
 
 use cdn_config::{Config, Role};
 use front::tls::{self, Pem, TlsError};
-use front::{Drained, Front, Https, Serving, Signals};
-use shared_model::bundle::BundleError;
+use front::{Drained, Front, Https, Signals};
 use shared_model::ladder::TierLimits;
 use shared_model::variant::Variant;
 use shared_model::wire::Tier;
@@ -19,7 +18,7 @@ use crate::device::{Choice, Device};
 use crate::engine::{self, Engine};
 use crate::executor::{self, Executor};
 use crate::metrics::Metrics;
-use crate::model::{self, Model, Reason, VARIANT};
+use crate::model::{self, Model, VARIANT};
 use crate::service::{Service, TwiceError};
 
 /// Jobs that may wait for the device; with more, those at the end would come too late anyway.
@@ -126,20 +125,6 @@ impl Settings {
     }
 }
 
-impl StartError {
-    /// Whether the environment is at fault (a file, an address, a thread), and not what the configuration names.
-    #[must_use]
-    pub fn is_io(&self) -> bool {
-        match self {
-            Self::Bundle(error) => matches!(error.reason, Reason::Bundle(BundleError::Read { .. })),
-            Self::Engine(engine::StartError::Thread(_) | engine::StartError::Trial(_)) | Self::CutOff(_) => true,
-            Self::Front(front::StartError::Bind { .. }) => true,
-            Self::Front(front::StartError::NoListener) => false,
-            Self::Twice(_) | Self::Engine(engine::StartError::Load(_)) => false,
-        }
-    }
-}
-
 /// An origin that answers. Dropped, it is gone at once.
 #[derive(Debug)]
 pub struct Running {
@@ -175,14 +160,13 @@ fn load(
     let (mut models, mut variants) = (Vec::new(), Vec::new());
     for folder in bundles {
         let (model, variant) = Model::load(folder)?;
-        let Serving { model: name, version, .. } = model.serving();
-        tracing::info!(%name, %version, stamp = %model.stamp.bundle, device = device.kind().as_str(), "model loaded");
+        tracing::info!(model = model.name, version = model.version, bundle = %model.stamp.bundle, device = device.kind().as_str(), "serving");
         models.push(model);
         variants.push((folder.clone(), variant));
     }
-    let device = device.clone();
+    let (runs_on, device) = (device.kind().as_str(), device.clone());
     let engine = Engine::start(queue, metrics, move || executors(variants, &device))?;
-    Ok(Service::new(models, engine, limits)?)
+    Ok(Service::new(models, engine, limits, runs_on)?)
 }
 
 /// On the device's thread, which uploads what it will read.

@@ -129,7 +129,7 @@ fn daemons_name_the_file_of_a_bundle_that_was_changed() {
         let rest = if tier == "edge" { format!("[worker]\nwasm = {:?}\n", worker()) } else { String::new() };
         let config = rung_toml(dir.path(), tier, &bundle, &rest);
         let output = program(daemon).arg("--config").arg(&config).output().unwrap();
-        assert_refused(&output, 64, &[file, "digest"]);
+        assert_refused(&output, 2, &[file, "digest"]);
     }
 }
 
@@ -140,12 +140,12 @@ fn pop_names_a_worker_that_is_none() {
     std::fs::write(&wasm, b"\0asm\x01\0\0\0").unwrap();
     let config = rung_toml(dir.path(), "edge", &test_bundle(), &format!("[worker]\nwasm = {wasm:?}\n"));
     let output = program("pop").arg("--config").arg(&config).output().unwrap();
-    assert_refused(&output, 64, &["worker.wasm"]);
+    assert_refused(&output, 2, &["worker.wasm"]);
 }
 
 #[test]
 fn daemons_name_the_file_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let output = program("pop").arg("--config").arg(dir.path().join("none.toml")).output().unwrap();
-    assert_refused(&output, 64, &["none.toml"]);
+    assert_refused(&output, 2, &["none.toml"]);
 }

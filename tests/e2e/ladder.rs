@@ -95,7 +95,7 @@ async fn a_guest_that_runs_too_long_is_replaced_and_the_tier_above_answers() {
     let answer = answered(&stack, &with(one(), json!({ "candidates": many, "timeout_ms": 20000 }))).await;
     assert_ne!(answer["tier"], "edge", "{answer}");
     assert_eq!(answer["degradation"], 0);
-    assert!(stack.metric(Which::Edge, "edge_guest_traps_total").await.unwrap() >= 1.0);
+    assert!(stack.metric(Which::Edge, "edge_guest_traps_total{cause=\"time\"}").await.unwrap() >= 1.0);
     let few = with(one(), json!({ "candidates": ["m1", "m2"] }));
     for _ in 0..50 {
         // The worker comes back on its own; until then the tier above answers.

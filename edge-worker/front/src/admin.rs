@@ -40,6 +40,7 @@ struct Model {
     model: String,
     version: String,
     variant: String,
+    runs_on: String,
     bundle: String,
     catalog: u64,
 }
@@ -99,6 +100,7 @@ fn readiness<R: Ranker>(admin: &Admin<R>) -> Response<Full<Bytes>> {
         model: serving.model,
         version: serving.version,
         variant: serving.variant,
+        runs_on: serving.runs_on,
         bundle: serving.stamp.bundle.to_string(),
         catalog: serving.stamp.catalog,
     });

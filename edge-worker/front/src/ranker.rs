@@ -91,6 +91,8 @@ pub struct Serving {
     pub version: String,
     /// The variant that this tier scores with.
     pub variant: String,
+    /// What it scores on: `wasmtime`, or the origin's device.
+    pub runs_on: String,
     /// What its answers come from.
     pub stamp: Stamp,
 }

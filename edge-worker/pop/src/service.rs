@@ -75,6 +75,7 @@ impl Ranker for Service {
             model: served.model.clone(),
             version: served.version.clone(),
             variant: served.variant.as_str().to_owned(),
+            runs_on: "wasmtime".to_owned(),
             stamp: served.stamp,
         };
         self.models.values().map(serving).collect()

@@ -20,7 +20,7 @@ fn service(folder: &Path) -> Service {
     let mut registry = front::metrics::registry(Tier::Origin);
     let metrics = Metrics::register(&mut registry, &Device::cpu());
     let executor = move || Ok::<_, LoadError>(vec![Executor::new(&variant.graph, &variant.tensors, &Device::cpu())?]);
-    Service::new(vec![model], Engine::start(4, metrics, executor).unwrap(), LIMITS).unwrap()
+    Service::new(vec![model], Engine::start(4, metrics, executor).unwrap(), LIMITS, "test").unwrap()
 }
 
 fn films() -> Service {

@@ -63,7 +63,7 @@ async fn refuses_a_bundle_that_is_not_there() {
     std::fs::remove_file(site.path().join("films").join(MANIFEST)).unwrap();
     let error = refused(site.path()).await;
     let text = error.to_string();
-    assert!(text.contains("films: manifest.json: ") && error.is_io(), "{text}");
+    assert!(text.contains("films: manifest.json: "), "{text}");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn refuses_a_file_that_is_not_the_manifests() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&catalog, bytes).unwrap();
     let error = refused(site.path()).await;
-    assert!(error.to_string().contains("catalog.safetensors does not match its digest") && !error.is_io(), "{error}");
+    assert!(error.to_string().contains("catalog.safetensors does not match its digest"), "{error}");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn refuses_an_address_that_is_taken() {
     let mut again = settings(site.path());
     again.front.http = running.http();
     let error = start(again).await.unwrap_err();
-    assert!(error.is_io() && error.to_string().contains("cannot listen on"), "{error}");
+    assert!(error.to_string().contains("cannot listen on"), "{error}");
 }
 
 #[test]

@@ -94,7 +94,13 @@ impl Ranker for Probe {
 
     fn models(&self) -> Vec<Serving> {
         let text = str::to_owned;
-        vec![Serving { model: text("movies"), version: text("7"), variant: text("w4"), stamp: STAMP }]
+        vec![Serving {
+            model: text("movies"),
+            version: text("7"),
+            variant: text("w4"),
+            runs_on: text("nothing"),
+            stamp: STAMP,
+        }]
     }
 }
 

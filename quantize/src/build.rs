@@ -1,0 +1,230 @@
+//! `quantize build`: from a trained model to a bundle.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use shared_model::bundle::{Manifest, VariantEntry};
+use shared_model::catalog::Catalog;
+use shared_model::gate::Policy;
+use shared_model::limits;
+use shared_model::schema::{InputSpec, Schema};
+use shared_model::variant::{Variant, VariantName};
+
+use crate::check::{self, Checked};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::failure::Failure;
+use crate::gate::{Claim, Outcome, certify};
+use crate::import::{Imported, import};
+use crate::progress::Progress;
+use crate::score::{Encoding, Scorer, Set};
+use crate::search;
+use crate::source::{self, SourceError};
+use crate::write::{self, Place};
+
+/// Calibration requests that the search for the mix looks at.
+const SEARCH_REQUESTS: usize = 64;
+
+/// What a build is made from.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The trained model.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// How raw fields become its inputs.
+    #[arg(long)]
+    pub schema: PathBuf,
+    /// The items, one JSON object a line.
+    #[arg(long)]
+    pub catalog: PathBuf,
+    /// Requests to check the import and to choose bits with.
+    #[arg(long)]
+    pub calibration: PathBuf,
+    /// Requests like live traffic, to certify on; used for nothing else.
+    #[arg(long)]
+    pub gate: PathBuf,
+    /// Other such requests, to judge with; GATE unless given.
+    #[arg(long)]
+    pub eval: Option<PathBuf>,
+    /// The folder of the bundle.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The version that answers name.
+    #[arg(long, default_value = "1")]
+    pub version: String,
+    /// Grows with every bundle; a tier refuses an older one.
+    #[arg(long, default_value_t = 1)]
+    pub serial: u64,
+    /// At most this share of answers may have another top-k set than full precision.
+    #[arg(long, default_value_t = 0.01, value_parser = probability)]
+    pub alpha: f64,
+    /// The probability that the certification errs.
+    #[arg(long, default_value_t = 0.05, value_parser = probability)]
+    pub delta: f64,
+    /// The k of the policy.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|p| *p > 0.0 && *p < 1.0).ok_or_else(|| "must be a number above 0 and below 1".to_owned())
+}
+
+/// What a build made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Built {
+    /// The model's name.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// Its serial.
+    pub serial: u64,
+    /// How the import compares with tract.
+    pub check: Checked,
+    /// What each variant takes.
+    pub sizes: Vec<Size>,
+    /// When a tier may answer.
+    pub policies: Vec<Policy>,
+    /// How well each variant ranks.
+    pub evaluations: Vec<Evaluation>,
+    /// Gate and evaluation requests that a tier would send up unscored.
+    pub skipped: usize,
+}
+
+/// The bytes of a variant's tensors.
+#[derive(Clone, Debug, Serialize)]
+pub struct Size {
+    /// Whose.
+    pub variant: VariantName,
+    /// Its bytes.
+    pub bytes: usize,
+    /// Their share of those of f32.
+    pub share: f64,
+}
+
+/// Builds a bundle.
+///
+/// # Errors
+/// Names the file, line, node or field at fault; the place of the bundle is left as it was.
+pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
+    let place = Place::reserve(&options.out)?;
+    let (schema, features) = source::schema(&options.schema)?;
+    let catalog = source::catalog(&options.catalog, &schema)?;
+    let model = source::bytes(&options.model, limits::MAX_TENSORS_BYTES)?;
+    let encoding = Encoding { schema: &schema, catalog: &catalog };
+
+    let imported = import(&model, &inputs(&schema, &catalog)).map_err(|e| Failure::import(&options.model, e))?;
+    let full = full_precision(&imported);
+    let check = check::check(&model, &imported, &full, encoding, &options.calibration, progress)
+        .map_err(|e| Failure::check(&options.model, e))?;
+    let variants = quantize(options, full, encoding, progress)?;
+    let scorers = scorers(options, &variants, &schema)?;
+    let (policies, gated) = gate(options, &scorers, encoding, progress)?;
+    let judged = match &options.eval {
+        Some(path) => encoding.score(path, &scorers.iter().collect::<Vec<_>>(), progress)?,
+        None => gated.clone(),
+    };
+    let evaluations = evaluations(&judged, options.k, &policies);
+    write_bundle(options, place, features, &schema, &catalog, &variants, &policies, &evaluations)?;
+
+    let f32_bytes = variants[REFERENCE].tensor_bytes();
+    let size = |v: &Variant| Size {
+        variant: v.name,
+        bytes: v.tensor_bytes(),
+        share: v.tensor_bytes() as f64 / f32_bytes.max(1) as f64,
+    };
+    Ok(Built {
+        model: schema.model().to_owned(),
+        version: options.version.clone(),
+        serial: options.serial,
+        check,
+        sizes: variants.iter().map(size).collect(),
+        policies,
+        evaluations,
+        skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
+    })
+}
+
+/// The schema's inputs, with the bounds of their indices as the catalog makes them.
+fn inputs(schema: &Schema, catalog: &Catalog) -> Vec<InputSpec> {
+    let bounded = |(i, spec): (usize, &InputSpec)| InputSpec {
+        cardinality: schema.cardinality(i, catalog.len()),
+        ..spec.clone()
+    };
+    schema.inputs().iter().enumerate().map(bounded).collect()
+}
+
+/// Where the reference is among a bundle's variants, which are in the order of [`VariantName::ALL`].
+pub(crate) const REFERENCE: usize = 2;
+
+/// The imported model as a variant.
+#[must_use]
+pub fn full_precision(imported: &Imported) -> Variant {
+    Variant { name: VariantName::F32, graph: imported.graph.clone(), tensors: imported.tensors.clone() }
+}
+
+fn quantize(
+    options: &Options,
+    full: Variant,
+    encoding: Encoding,
+    progress: &Progress,
+) -> Result<[Variant; 3], Failure> {
+    let w8 = search::w8(&full);
+    let calibration = encoding.lines(&options.calibration, SEARCH_REQUESTS)?;
+    let w4 = search::w4(&full, &w8, &calibration, encoding.schema, progress)
+        .map_err(|e| Failure::scorer(&options.model, e))?;
+    Ok([w4, w8, full])
+}
+
+fn scorers(options: &Options, variants: &[Variant; 3], schema: &Schema) -> Result<Vec<Scorer>, Failure> {
+    variants.iter().map(|v| Scorer::new(v, schema).map_err(|e| Failure::scorer(&options.model, e))).collect()
+}
+
+/// Certifies one policy a tier below the origin, and hands on what was scored.
+fn gate(
+    options: &Options,
+    scorers: &[Scorer],
+    encoding: Encoding,
+    progress: &Progress,
+) -> Result<(Vec<Policy>, Set), Failure> {
+    let set = encoding.score(&options.gate, &scorers.iter().collect::<Vec<_>>(), progress)?;
+    let claim = Claim { alpha: options.alpha, delta: options.delta, k: options.k };
+    let policy = |own: usize| {
+        let outcomes: Vec<Outcome> = set
+            .requests
+            .iter()
+            .map(|r| Outcome::of(&r.user, &r.scores[own], &r.scores[REFERENCE], options.k))
+            .collect();
+        certify(VariantName::ALL[own], &outcomes, claim)
+    };
+    Ok(((0..REFERENCE).map(policy).collect(), set))
+}
+
+/// One evaluation a variant.
+pub(crate) fn evaluations(set: &Set, k: u32, policies: &[Policy]) -> Vec<Evaluation> {
+    let one = |(own, name): (usize, &VariantName)| evaluate(*name, &set.requests, (own, REFERENCE), k, policies);
+    VariantName::ALL.iter().enumerate().map(one).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a bundle, each made by another step")]
+fn write_bundle(
+    options: &Options,
+    place: Place,
+    features: Vec<u8>,
+    schema: &Schema,
+    catalog: &Catalog,
+    variants: &[Variant; 3],
+    policies: &[Policy],
+    evaluations: &[Evaluation],
+) -> Result<(), Failure> {
+    let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
+    policies.clone_into(&mut manifest.policies);
+    let mut files = write::common(features, catalog.to_safetensors(schema));
+    for (variant, evaluation) in variants.iter().zip(evaluations) {
+        let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();
+        let tensor_bytes = variant.tensor_bytes() as u64;
+        manifest.variants.insert(variant.name, VariantEntry { tensor_bytes, bits, quality: evaluation.quality() });
+        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&options.out.join(variant.name.file()), e))?;
+        files.push((variant.name.file(), bytes));
+    }
+    Ok(place.fill(manifest, &files)?)
+}

@@ -1,0 +1,25 @@
+//! Turns an ONNX model, a feature schema and example requests into a bundle.
+//!
+//! One module a verb; [`build::run`] is the table of contents. Only this crate reads ONNX.
+
+pub mod build;
+pub mod check;
+pub mod cli;
+pub mod eval;
+pub mod evaluate;
+mod failure;
+pub mod gate;
+pub mod import;
+pub mod inspect;
+pub mod parity;
+mod progress;
+mod report;
+pub mod round;
+pub mod schema_check;
+pub mod score;
+pub mod search;
+pub mod source;
+pub mod write;
+
+pub use failure::Failure;
+pub use progress::Progress;

@@ -1,0 +1,196 @@
+//! Scores request files: streamed in batches, decoded, encoded and scored in parallel, in the order of the file.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use shared_model::catalog::Catalog;
+use shared_model::encode::Block;
+use shared_model::ladder::{BindError, Binding, Prepared, prepare};
+use shared_model::plan::{Arena, Plan, PlanError, RunError};
+use shared_model::schema::Schema;
+use shared_model::topk;
+use shared_model::variant::Variant;
+use shared_model::wire::{RankRequest, Raw, json};
+use thiserror::Error;
+
+use crate::progress::Progress;
+use crate::source::{Lines, SourceError};
+
+/// Requests in flight at once: what bounds memory.
+const BATCH: usize = 256;
+
+/// A variant that cannot be scored with.
+#[derive(Debug, Error)]
+pub enum ScorerError {
+    /// Its graph and the schema disagree.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Its graph and tensors disagree.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// A plan, bound to the inputs that a schema encodes.
+#[derive(Debug)]
+pub struct Scorer {
+    plan: Plan,
+    binding: Binding,
+}
+
+impl Scorer {
+    /// Compiles a variant.
+    ///
+    /// # Errors
+    /// Graph, tensors and schema do not fit each other.
+    pub fn new(variant: &Variant, schema: &Schema) -> Result<Self, ScorerError> {
+        Ok(Self { binding: Binding::new(&variant.graph, schema)?, plan: Plan::new(&variant.graph, &variant.tensors)? })
+    }
+
+    /// Memory for one request at a time.
+    #[must_use]
+    pub fn arena(&self) -> Arena {
+        self.plan.arena()
+    }
+
+    /// What the plan is fed, in the order of the graph's inputs.
+    #[must_use]
+    pub fn inputs<'a>(&self, prepared: &'a Prepared) -> Vec<&'a Block> {
+        self.binding.inputs(prepared)
+    }
+
+    /// The scores before the link.
+    ///
+    /// # Errors
+    /// An id without a row in its table.
+    pub fn score(&self, arena: &mut Arena, prepared: &Prepared) -> Result<Vec<f32>, RunError> {
+        let mut scores = vec![0.0; prepared.len()];
+        self.plan.run(arena, &self.binding.inputs(prepared), &mut scores)?;
+        Ok(scores)
+    }
+}
+
+/// What every request is decoded and encoded with.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding<'a> {
+    /// The rules.
+    pub schema: &'a Schema,
+    /// The items.
+    pub catalog: &'a Catalog,
+}
+
+/// A line of a request file, encoded.
+#[derive(Debug)]
+pub struct Line {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The request.
+    pub request: RankRequest,
+    /// Its inputs.
+    pub prepared: Prepared,
+    /// Among the candidates ranked, the positions of the relevant ones.
+    pub relevant: Vec<usize>,
+}
+
+/// A line of a request file, scored by every scorer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Who asked: requests of one user are not independent of each other.
+    pub user: String,
+    /// Among the candidates ranked, the positions of the relevant ones.
+    pub relevant: Vec<usize>,
+    /// For each scorer, one score a candidate.
+    pub scores: Vec<Vec<f32>>,
+}
+
+/// A request file, scored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Set {
+    /// What a tier would score, in the order of the file.
+    pub requests: Vec<Scored>,
+    /// How many a tier sends up unscored: unknown items, or a rule of the schema.
+    pub skipped: usize,
+}
+
+impl Encoding<'_> {
+    /// The first `limit` lines of a request file.
+    ///
+    /// # Errors
+    /// Names file, line and field.
+    pub fn lines(&self, path: &Path, limit: usize) -> Result<Vec<Line>, SourceError> {
+        let lines = Lines::open(path)?.take(limit).collect::<Result<Vec<_>, _>>()?;
+        lines.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
+    }
+
+    /// Scores a whole request file by each of `scorers`.
+    ///
+    /// # Errors
+    /// Names file, line and field, or the scores that are not numbers.
+    pub fn score(&self, path: &Path, scorers: &[&Scorer], progress: &Progress) -> Result<Set, SourceError> {
+        let mut lines = Lines::open(path)?;
+        let bar = progress.bytes(path, "scoring");
+        let mut set = Set::default();
+        loop {
+            let batch = lines.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            let arenas = || scorers.iter().map(|s| s.arena()).collect::<Vec<_>>();
+            let scored: Vec<Option<Scored>> = batch
+                .par_iter()
+                .map_init(arenas, |arenas, (number, bytes)| {
+                    let line = self.line(path, *number, bytes)?;
+                    scored(path, line, scorers, arenas)
+                })
+                .collect::<Result<_, _>>()?;
+            let before = set.requests.len();
+            let lines_read = scored.len();
+            set.requests.extend(scored.into_iter().flatten());
+            set.skipped += lines_read - (set.requests.len() - before);
+            bar.set_position(lines.read);
+        }
+        bar.finish_and_clear();
+        if set.requests.is_empty() {
+            return Err(SourceError::file(path, "it has no request that can be scored"));
+        }
+        Ok(set)
+    }
+
+    fn line(&self, path: &Path, number: usize, bytes: &[u8]) -> Result<Line, SourceError> {
+        let decoded = json::decode_line(bytes, self.schema.model(), &json::JsonLimits::default())
+            .map_err(|e| SourceError::line(path, number, e))?;
+        let request = decoded.request;
+        let prepared = prepare(self.schema, self.catalog, &request)
+            .map_err(|r| SourceError::line(path, number, format!("`{}`: {}", r.field, r.message)))?;
+        let ranked = request.candidates.iter().filter(|c| !request.exclude.contains(&c.id));
+        let relevant = ranked.enumerate().filter(|(_, c)| decoded.relevant.contains(&c.id)).map(|(i, _)| i).collect();
+        Ok(Line { number, request, prepared, relevant })
+    }
+}
+
+fn scored(path: &Path, line: Line, scorers: &[&Scorer], arenas: &mut [Arena]) -> Result<Option<Scored>, SourceError> {
+    let Line { number, request, prepared, relevant } = line;
+    if prepared.is_empty() || prepared.has_unknown_items() || prepared.breaks_a_rule() {
+        return Ok(None);
+    }
+    let scores = scorers.iter().zip(arenas).map(|(scorer, arena)| {
+        let scores = scorer.score(arena, &prepared).map_err(|e| SourceError::line(path, number, e))?;
+        match topk::first_nan(&scores) {
+            None => Ok(scores),
+            Some(i) => {
+                let what = format!("the score of candidate {i} is not a number: the model cannot be ranked by");
+                Err(SourceError::line(path, number, what))
+            }
+        }
+    });
+    let scores = scores.collect::<Result<_, _>>()?;
+    Ok(Some(Scored { user: user(&request), relevant, scores }))
+}
+
+/// What tells users apart: the id, else everything said of them.
+fn user(request: &RankRequest) -> String {
+    match request.user.field("id") {
+        Raw::Text(id) => id.clone(),
+        Raw::Int(id) => id.to_string(),
+        _ => format!("{:?}", request.user),
+    }
+}

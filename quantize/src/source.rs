@@ -1,0 +1,174 @@
+//! What a command reads: schema, catalog, model bytes. Errors name the file, and the line where there is one.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use shared_model::catalog::{Catalog, CatalogError, item_from_json};
+use shared_model::limits;
+use shared_model::schema::{Schema, SchemaFault, SchemaFaults};
+use shared_model::wire::Record;
+use thiserror::Error;
+
+/// The bytes of one line of a JSONL file.
+const MAX_LINE_BYTES: u64 = 16 << 20;
+
+/// Why a file cannot be used.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// It cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        error: std::io::Error,
+    },
+    /// It is larger than such a file may be.
+    #[error("{}: more than {max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        max: u64,
+    },
+    /// The schema has faults.
+    #[error("{}", describe(path, faults))]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        faults: SchemaFaults,
+    },
+    /// A line is at fault.
+    #[error("{}:{line}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file as a whole is at fault.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl SourceError {
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), error }
+    }
+
+    pub(crate) fn file(path: &Path, what: impl ToString) -> Self {
+        Self::File { path: path.to_owned(), what: what.to_string() }
+    }
+
+    pub(crate) fn line(path: &Path, line: usize, what: impl ToString) -> Self {
+        Self::Line { path: path.to_owned(), line, what: what.to_string() }
+    }
+}
+
+fn describe(path: &Path, faults: &SchemaFaults) -> String {
+    let line = |f: &SchemaFault| {
+        let at = f.line.map_or(String::new(), |line| format!(":{line}"));
+        let feature = f.feature.as_ref().map_or(String::new(), |name| format!(" feature `{name}`:"));
+        format!("{}{at}:{feature} {}", path.display(), f.message)
+    };
+    faults.faults().iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The whole of a file of at most `max` bytes.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, SourceError> {
+    let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(|e| SourceError::io(path, e))?;
+    if bytes.len() as u64 > max {
+        return Err(SourceError::TooLarge { path: path.to_owned(), max });
+    }
+    Ok(bytes)
+}
+
+/// A schema, and its file's bytes.
+///
+/// # Errors
+/// Every fault of the schema, each with its line.
+pub fn schema(path: &Path) -> Result<(Schema, Vec<u8>), SourceError> {
+    let bytes = bytes(path, limits::MAX_SCHEMA_BYTES)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| SourceError::file(path, format!("not UTF-8: {e}")))?;
+    let schema = Schema::from_toml(text).map_err(|faults| SourceError::Schema { path: path.to_owned(), faults })?;
+    Ok((schema, bytes))
+}
+
+/// The catalog of `catalog.jsonl`, one item a line.
+///
+/// # Errors
+/// Names the line and the field.
+pub fn catalog(path: &Path, schema: &Schema) -> Result<Catalog, SourceError> {
+    let items = Lines::open(path)?
+        .map(|line| {
+            let (number, bytes) = line?;
+            let text = std::str::from_utf8(&bytes).map_err(|e| SourceError::line(path, number, e))?;
+            item_from_json(text).map(|item| (number, item)).map_err(|e| SourceError::line(path, number, e))
+        })
+        .collect::<Result<Vec<(usize, Record)>, _>>()?;
+    let (numbers, items): (Vec<usize>, Vec<Record>) = items.into_iter().unzip();
+    let catalog = Catalog::build(schema, items).map_err(|e| match &e {
+        // Blank lines are skipped: the item's number is not always its line.
+        CatalogError::Item { item, .. } => SourceError::line(path, numbers.get(item - 1).copied().unwrap_or(*item), e),
+        _ => SourceError::file(path, e),
+    })?;
+    if catalog.is_empty() { Err(SourceError::file(path, "it has no items")) } else { Ok(catalog) }
+}
+
+/// The non-blank lines of a file, numbered from 1, read as they are asked for.
+#[derive(Debug)]
+pub struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    number: usize,
+    /// The bytes handed on so far.
+    pub read: u64,
+}
+
+impl Lines {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
+        Ok(Self { path: path.to_owned(), reader: BufReader::new(file), number: 0, read: 0 })
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<(usize, Vec<u8>), SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut line = Vec::new();
+            self.number += 1;
+            match self.reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line) {
+                Err(e) => return Some(Err(SourceError::io(&self.path, e))),
+                Ok(0) => return None,
+                Ok(n) if n as u64 > MAX_LINE_BYTES => {
+                    let what = format!("the line has more than {MAX_LINE_BYTES} bytes");
+                    return Some(Err(SourceError::line(&self.path, self.number, what)));
+                }
+                Ok(n) => self.read += n as u64,
+            }
+            if !line.trim_ascii().is_empty() {
+                return Some(Ok((self.number, line)));
+            }
+        }
+    }
+}
