@@ -73,6 +73,9 @@ pub enum ScoreError {
     /// The deadline passed first.
     #[error("the device had no scores by the deadline")]
     Overdue,
+    /// The batch has an id without a row in its table: the request's fault, not the device's.
+    #[error("{0}")]
+    Unfit(String),
     /// The batch failed.
     #[error("{0}")]
     Failed(String),
@@ -111,6 +114,33 @@ struct Job {
     deadline: Instant,
     queued: Instant,
     done: oneshot::Sender<Result<Scored, ScoreError>>,
+}
+
+/// Why a batch came back from a scorer without scores.
+#[derive(Debug, Error)]
+enum Fault {
+    #[error("{0}")]
+    Panic(String),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("there is no scorer {0}")]
+    NoScorer(usize),
+}
+
+impl Fault {
+    /// Whether the device is at fault; the others are found before it has anything to do.
+    fn is_the_devices(&self) -> bool {
+        matches!(self, Self::Panic(_) | Self::Run(RunError::Device(_)))
+    }
+}
+
+impl From<Fault> for ScoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Run(RunError::Index { .. }) => Self::Unfit(fault.to_string()),
+            Fault::Panic(_) | Fault::Run(_) | Fault::NoScorer(_) => Self::Failed(fault.to_string()),
+        }
+    }
 }
 
 impl Engine {
@@ -179,14 +209,14 @@ impl Engine {
 fn prepare<S: Scorer, E>(load: impl FnOnce() -> Result<Vec<S>, E>) -> Result<Vec<S>, StartError<E>> {
     let scorers = caught(load).map_err(StartError::Trial)?.map_err(StartError::Load)?;
     for scorer in &scorers {
-        run(scorer, scorer.sample()).map_err(StartError::Trial)?;
+        run(scorer, scorer.sample()).map_err(|fault| StartError::Trial(fault.to_string()))?;
     }
     Ok(scorers)
 }
 
-/// Scores, and turns a panic into a failure. A scorer keeps nothing from one batch to the next that a panic could break.
-fn run<S: Scorer>(scorer: &S, batch: Batch) -> Result<Vec<f32>, String> {
-    caught(|| scorer.score(batch))?.map_err(|e| e.to_string())
+/// Scores, and turns a panic into a fault. A scorer keeps nothing from one batch to the next that a panic could break.
+fn run<S: Scorer>(scorer: &S, batch: Batch) -> Result<Vec<f32>, Fault> {
+    Ok(caught(|| scorer.score(batch)).map_err(Fault::Panic)??)
 }
 
 fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {

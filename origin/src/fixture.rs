@@ -53,7 +53,7 @@ const ITEMS: [&str; 4] = [
 pub(crate) fn write_bundle(folder: &Path, edit: impl FnOnce(&mut Variant)) {
     let schema = Schema::from_toml(SCHEMA).unwrap();
     let catalog = Catalog::build(&schema, ITEMS.iter().map(|line| item_from_json(line).unwrap())).unwrap();
-    let mut variant = variant();
+    let mut variant = variant(3);
     edit(&mut variant);
     let mut manifest = Manifest::new("films", "7", 1, SCHEMA.as_bytes());
     for (name, bytes) in [
@@ -67,17 +67,18 @@ pub(crate) fn write_bundle(folder: &Path, edit: impl FnOnce(&mut Variant)) {
     std::fs::write(folder.join(MANIFEST), manifest.to_bytes()).unwrap();
 }
 
-fn variant() -> Variant {
+/// With the first `rows` rows of the genres' table.
+pub(crate) fn variant(rows: usize) -> Variant {
     let mut b = Builder::new();
     let row = |dtype, scope| Type { dtype, shape: vec![], scope };
     let weight = b.input("weight", row(DType::F32, Scope::Request)).unwrap();
     let value = b.input("value", row(DType::F32, Scope::Item)).unwrap();
     let genre = b.input("genre", row(DType::I32, Scope::Item)).unwrap();
-    let table = b.constant("table", DType::F32, &[3, 1]).unwrap();
+    let table = b.constant("table", DType::F32, &[rows, 1]).unwrap();
     let product = b.push("product", Op::Binary(Binary::Mul), &[weight, value]).unwrap();
     let taste = b.push("taste", Op::Embedding, &[table, genre]).unwrap();
     let score = b.push("score", Op::Binary(Binary::Add), &[product, taste]).unwrap();
-    let table = Tensor::F32 { shape: vec![3, 1], data: vec![0.0, 0.25, 0.75] };
+    let table = Tensor::F32 { shape: vec![rows, 1], data: [0.0, 0.25, 0.75][..rows].to_vec() };
     Variant {
         name: VariantName::F32,
         graph: b.finish(score, Link::Sigmoid).unwrap(),

@@ -24,6 +24,8 @@ pub(crate) enum Dropped {
     Abandoned,
     /// Its deadline has passed.
     Overdue,
+    /// Its batch does not fit the model.
+    Unfit,
 }
 
 impl Dropped {
@@ -31,6 +33,7 @@ impl Dropped {
         match self {
             Self::Abandoned => "abandoned",
             Self::Overdue => "overdue",
+            Self::Unfit => "unfit",
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use front::{Call, Failure, Health, Ranker, Serving};
-use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, prepare};
+use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
-use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Tier, Timing};
+use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing};
 
 use crate::engine::{self, Engine, ScoreError, Scored};
 use crate::executor::Batch;
@@ -52,14 +52,16 @@ impl Service {
         Ok(Self { models, by_name, engine, limits, runs_on })
     }
 
-    fn check(&self, request: &RankRequest, prepared: &Prepared) -> Result<(), Failure> {
+    /// Before anything is encoded, which for too many candidates takes too long.
+    fn check(&self, request: &RankRequest) -> Result<(), Failure> {
         let over = |field, limit: u32| Err(Failure::OverLimit { field, limit: limit as usize });
-        if request.k > self.limits.max_k {
-            over("k", self.limits.max_k)
-        } else if prepared.len() > self.limits.max_candidates as usize {
-            over("candidates", self.limits.max_candidates)
-        } else {
+        let TierLimits { max_candidates, max_k } = self.limits;
+        if !over_limit(request, self.limits) {
             Ok(())
+        } else if over_limit(request, TierLimits { max_candidates: u32::MAX, max_k }) {
+            over("k", max_k)
+        } else {
+            over("candidates", max_candidates)
         }
     }
 }
@@ -70,11 +72,11 @@ impl Ranker for Service {
         let unknown = || Failure::UnknownModel(request.model.clone());
         let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
         let model = &self.models[index];
+        self.check(request)?;
         let started = Instant::now();
         let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
-        self.check(request, &prepared)?;
         if prepared.is_empty() {
-            return Ok(model.answer(Vec::new(), prepared.warnings, Timing::default()));
+            return Ok(model.answer(Vec::new(), Vec::new(), Timing::default()));
         }
         let encoded = started.elapsed();
         let scored = self.engine.score(index, model.batch(&prepared), call.deadline).await;
@@ -84,11 +86,13 @@ impl Ranker for Service {
                     let ranking = Ranking { link: model.link, by: Tier::Origin };
                     let ranked = prepared.ranked(&scores, request, ranking);
                     let timing = Timing { queue: micros(queued), score: micros(encoded + ran), ..Timing::default() };
-                    let warnings = prepared.warnings.iter().cloned().chain(prepared.defaulted()).collect();
-                    return Ok(model.answer(ranked, warnings, timing));
+                    return Ok(model.answer(ranked, prepared.defaulted(), timing));
                 }
                 Some(_) => "the model gave a score that is not a number".to_owned(),
             },
+            Err(ScoreError::Unfit(message)) => {
+                return Err(Failure::Refused(Refusal { field: String::new(), message }));
+            }
             Err(ScoreError::Full) => return Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
             Err(error @ (ScoreError::Overdue | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
         };
@@ -96,7 +100,7 @@ impl Ranker for Service {
         if call.escalation.is_some() {
             return Err(Failure::Unavailable { what: format!("the origin has no scores: {why}") });
         }
-        Ok(model.answer_without_scores(request, prepared.warnings))
+        Ok(model.answer_without_scores(request))
     }
 
     fn health(&self) -> Health {
@@ -136,13 +140,13 @@ impl Model {
         }
     }
 
-    fn answer_without_scores(&self, request: &RankRequest, warnings: Vec<String>) -> Answer {
+    fn answer_without_scores(&self, request: &RankRequest) -> Answer {
         let ranked = by_popularity(&self.catalog, request, Tier::Origin);
         Answer {
             variant: None,
             degradation: 3,
             reason: Reason::WorkerFailed,
-            ..self.answer(ranked, warnings, Timing::default())
+            ..self.answer(ranked, Vec::new(), Timing::default())
         }
     }
 }

@@ -160,7 +160,8 @@ fn load(
     let (mut models, mut variants) = (Vec::new(), Vec::new());
     for folder in bundles {
         let (model, variant) = Model::load(folder)?;
-        tracing::info!(model = model.name, version = model.version, bundle = %model.stamp.bundle, device = device.kind().as_str(), "serving");
+        let (name, version, bundle) = (&model.name, &model.version, &model.stamp.bundle);
+        tracing::info!(model = name, version, %bundle, device = device.kind().as_str(), "serving");
         models.push(model);
         variants.push((folder.clone(), variant));
     }

@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
 use crate::catalog::{Catalog, CatalogError};
 use crate::gate::{self, Policy, Verdict};
-use crate::plan::{Arena, Plan, PlanError};
+use crate::plan::{Arena, Plan, PlanError, RunError};
 use crate::schema::{Schema, SchemaFaults};
 use crate::topk;
 use crate::variant::{Variant, VariantError, VariantName};
@@ -81,6 +81,9 @@ pub enum Step {
         /// What goes up; the host fills in the time that is left.
         #[n(1)]
         message: Box<Escalation>,
+        /// The answer if nobody above replies, when it is known already: the tier's own ranking, at level 1.
+        #[n(2)]
+        ready: Option<Box<Answer>>,
     },
 }
 
@@ -123,6 +126,14 @@ pub enum LoadError {
     /// The catalog.
     #[error("{CATALOG}: {0}")]
     Catalog(#[from] CatalogError),
+    /// A file of another variant.
+    #[error("{file}: holds the variant {holds:?}: the bundle is mixed up")]
+    Mixed {
+        /// Its name.
+        file: &'static str,
+        /// What it holds.
+        holds: VariantName,
+    },
     /// Schema and graph disagree.
     #[error("{MANIFEST}: the schema does not feed the model: {0}")]
     Bind(#[from] BindError),
@@ -153,8 +164,14 @@ struct Held {
     /// This tier's own ranking, if it scored.
     #[n(1)]
     own: Option<Vec<Ranked>>,
-    #[n(2)]
-    warnings: Vec<String>,
+}
+
+/// Why a request has no scores.
+enum NoScores {
+    /// It is at fault.
+    Refused(Refusal),
+    /// The model is: a score is not a number.
+    Failed,
 }
 
 impl Ladder {
@@ -167,6 +184,9 @@ impl Ladder {
         let schema = Schema::from_json(parts.schema)?;
         let file = VariantName::of(tier).file();
         let variant = Variant::from_bytes(parts.variant).map_err(|error| LoadError::Variant { file, error })?;
+        if variant.name != VariantName::of(tier) {
+            return Err(LoadError::Mixed { file, holds: variant.name });
+        }
         let catalog = Catalog::from_safetensors(parts.catalog, &schema)?;
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
@@ -180,29 +200,34 @@ impl Ladder {
     /// Answers, refuses or escalates.
     pub fn rank(&mut self, call: &Call) -> Step {
         let request = &call.request;
+        if over_limit(request, self.limits) {
+            return self.escalate(request, None, Why::OverLimit);
+        }
         let prepared = match prepare(&self.schema, &self.catalog, request) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
         if prepared.is_empty() {
-            return self.answer(Reason::Trivial, 0, Vec::new(), None, prepared.warnings);
+            return self.answer(Reason::Trivial, 0, Vec::new(), None, Vec::new());
         }
         if let Some(why) = self.up_unscored(request, &prepared) {
-            return self.escalate(request, None, prepared.warnings, why);
+            return self.escalate(request, None, why);
         }
-        let Some(scores) = self.score(&prepared) else {
-            return self.escalate(request, None, prepared.warnings, Why::WorkerFailed);
+        let scores = match self.score(&prepared) {
+            Ok(scores) => scores,
+            Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
+            Err(NoScores::Failed) => return self.escalate(request, None, Why::WorkerFailed),
         };
         let ranked = prepared.ranked(&scores, request, self.ranking());
-        if request.tier != TierChoice::Auto {
-            return self.answer(Reason::Asked, 0, ranked, None, prepared.warnings);
+        if matches!((request.tier, self.tier), (TierChoice::Edge, Tier::Edge) | (TierChoice::Region, Tier::Region)) {
+            return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
         }
         let policies = if call.below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };
         match gate::decide(policies, self.variant, self.tier, &scores, request.k) {
-            Verdict::Sure(agreement) => self.answer(Reason::Sure, 0, ranked, Some(agreement), prepared.warnings),
-            Verdict::Trivial(agreement) => self.answer(Reason::Trivial, 0, ranked, Some(agreement), prepared.warnings),
-            Verdict::Unsure { .. } => self.escalate(request, Some(ranked), prepared.warnings, Why::Unsure),
-            Verdict::NoPolicy => self.escalate(request, Some(ranked), prepared.warnings, Why::NoPolicy),
+            Verdict::Sure(agreement) => self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new()),
+            Verdict::Trivial(agreement) => self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new()),
+            Verdict::Unsure { .. } => self.escalate(request, Some(ranked), Why::Unsure),
+            Verdict::NoPolicy => self.escalate(request, Some(ranked), Why::NoPolicy),
         }
     }
 
@@ -217,11 +242,9 @@ impl Ladder {
             }
         };
         match outcome {
-            Outcome::Reply(Reply::Answer(mut answer)) => {
-                answer.warnings.extend(held.warnings);
-                answer.warnings.dedup();
-                Step::Answer(answer)
-            }
+            // Scores of this tier's own are better than a ranking that no model made.
+            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 3 && held.own.is_some() => self.alone(held),
+            Outcome::Reply(Reply::Answer(answer)) => Step::Answer(answer),
             Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
             Outcome::Gone => self.alone(held),
         }
@@ -235,22 +258,29 @@ impl Ladder {
 
     /// The best this tier can say without the one above: level 1, or level 3 when it cannot score.
     fn alone(&mut self, held: Held) -> Step {
-        let Held { request, own, mut warnings } = held;
+        let Held { request, own } = held;
         if let Some(own) = own {
-            return self.answer(Reason::UpstreamGone, 1, own, None, warnings);
+            return self.answer(Reason::UpstreamGone, 1, own, None, Vec::new());
+        }
+        if over_limit(&request, self.limits) {
+            return self.popular(Reason::UpstreamGone, &request);
         }
         let prepared = match prepare(&self.schema, &self.catalog, &request) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
-        if let Some(scores) = self.score(&prepared).filter(|_| !self.over_limit(&request, &prepared)) {
-            warnings.extend(prepared.defaulted());
-            let ranked = prepared.ranked(&scores, &request, self.ranking());
-            return self.answer(Reason::UpstreamGone, 1, ranked, None, warnings);
-        }
-        let reason = if self.over_limit(&request, &prepared) { Reason::UpstreamGone } else { Reason::WorkerFailed };
-        let ranked = by_popularity(&self.catalog, &request, self.tier);
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, warnings) }))
+        let scores = match self.score(&prepared) {
+            Ok(scores) => scores,
+            Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
+            Err(NoScores::Failed) => return self.popular(Reason::WorkerFailed, &request),
+        };
+        let ranked = prepared.ranked(&scores, &request, self.ranking());
+        self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
+    }
+
+    fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
+        let ranked = by_popularity(&self.catalog, request, self.tier);
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
     }
 
     fn up_unscored(&self, request: &RankRequest, prepared: &Prepared) -> Option<Why> {
@@ -261,8 +291,6 @@ impl Ladder {
         };
         if asked_above {
             Some(Why::Asked)
-        } else if self.over_limit(request, prepared) {
-            Some(Why::OverLimit)
         } else if prepared.has_unknown_items() {
             Some(Why::UnknownItem)
         } else if prepared.breaks_a_rule() {
@@ -272,28 +300,30 @@ impl Ladder {
         }
     }
 
-    fn over_limit(&self, request: &RankRequest, prepared: &Prepared) -> bool {
-        let (n, k) = (prepared.len(), request.k as usize);
-        n > self.limits.max_candidates as usize || k.min(n) > self.limits.max_k as usize
-    }
-
-    /// The scores before the link; `None` if one is not a number or an index has no row.
-    fn score(&mut self, prepared: &Prepared) -> Option<Vec<f32>> {
+    /// The scores before the link.
+    fn score(&mut self, prepared: &Prepared) -> Result<Vec<f32>, NoScores> {
         let mut scores = vec![0.0; prepared.len()];
         let inputs = self.binding.inputs(prepared);
-        self.plan.run(&mut self.arena, &inputs, &mut scores).ok()?;
-        topk::first_nan(&scores).is_none().then_some(scores)
+        match self.plan.run(&mut self.arena, &inputs, &mut scores) {
+            Ok(()) if topk::first_nan(&scores).is_none() => Ok(scores),
+            // An index of the request's own that the model has no row for; every tier would say the same.
+            Err(error @ RunError::Index { .. }) => {
+                Err(NoScores::Refused(Refusal { field: String::new(), message: error.to_string() }))
+            }
+            Ok(()) | Err(RunError::Input { .. }) => Err(NoScores::Failed),
+        }
     }
 
     fn ranking(&self) -> Ranking {
         Ranking { link: self.plan.link(), by: self.tier }
     }
 
-    fn escalate(&self, request: &RankRequest, own: Option<Vec<Ranked>>, warnings: Vec<String>, why: Why) -> Step {
-        let held = crate::wire::to_cbor(&Held { request: request.clone(), own, warnings });
+    fn escalate(&self, request: &RankRequest, own: Option<Vec<Ranked>>, why: Why) -> Step {
+        let ready = own.clone().map(|own| Box::new(self.blank(Reason::UpstreamGone, 1, own, None, Vec::new())));
+        let held = crate::wire::to_cbor(&Held { request: request.clone(), own });
         let request = request.clone();
         let message = Escalation { request, stamp: self.stamp, from: self.tier, why, remaining_us: 0 };
-        Step::Escalate { held, message: Box::new(message) }
+        Step::Escalate { held, message: Box::new(message), ready }
     }
 
     fn answer(
@@ -330,6 +360,13 @@ impl Ladder {
             explanation: None,
         }
     }
+}
+
+/// Whether a request is more than a tier scores itself; candidates that are excluded do not count.
+#[must_use]
+pub fn over_limit(request: &RankRequest, limits: TierLimits) -> bool {
+    let n = prepare::ranked_ids(request).count();
+    n > limits.max_candidates as usize || (request.k as usize).min(n) > limits.max_k as usize
 }
 
 /// Level 3: the candidates by the catalog's popularity, for when no model can score. Unknown items come last.

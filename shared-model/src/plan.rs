@@ -69,9 +69,14 @@ pub enum PlanError {
     /// The constant part of the graph cannot be computed.
     #[error("the constant part of the graph: {0}")]
     Constant(RunError),
-    /// The values of one candidate do not fit memory.
-    #[error("one candidate needs {0} numbers, more than a plan can hold")]
-    TooLarge(usize),
+    /// It would not fit memory.
+    #[error("{what} need {numbers} numbers, more than a plan may hold")]
+    TooLarge {
+        /// What would not.
+        what: &'static str,
+        /// How many, so far.
+        numbers: usize,
+    },
 }
 
 /// Why a call gives no scores.

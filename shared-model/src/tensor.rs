@@ -27,16 +27,18 @@ pub enum Tensor {
         /// The elements.
         data: Vec<i32>,
     },
-    /// A linear's weight `[outputs, inputs]`, 8 bits: `w = q * scale[o]`.
+    /// A linear's weight `[outputs, inputs]`, 8 bits: `w = q * scale[o] + offset[o]`.
     Linear8 {
         /// Output channels.
         outputs: usize,
         /// Input channels.
         inputs: usize,
-        /// `[outputs, inputs]`, in -127..=127.
+        /// `[outputs, inputs]`
         q: Vec<i8>,
         /// One an output.
         scale: Vec<f32>,
+        /// One an output: the weights of a channel are seldom centred.
+        offset: Vec<f32>,
     },
     /// A linear's weight, 4 bits: `w = q * scale[o, g] + min[o, g]` with g = i / [`GROUP`].
     Linear4 {
@@ -105,7 +107,7 @@ impl Tensor {
         match self {
             Self::F32 { data, .. } => 4 * data.len(),
             Self::I32 { data, .. } => 4 * data.len(),
-            Self::Linear8 { q, scale, .. } => q.len() + 4 * scale.len(),
+            Self::Linear8 { q, scale, offset, .. } => q.len() + 4 * (scale.len() + offset.len()),
             Self::Linear4 { q, scale, min, .. }
             | Self::Table8 { q, scale, min, .. }
             | Self::Table4 { q, scale, min, .. } => q.len() + 2 * (scale.len() + min.len()),
@@ -128,11 +130,10 @@ impl Tensor {
         Some(match self {
             Self::F32 { data, .. } => data.clone(),
             Self::I32 { .. } => return None,
-            Self::Linear8 { inputs, q, scale, .. } => q
-                .chunks_exact(*inputs)
-                .zip(scale)
-                .flat_map(|(row, s)| row.iter().map(move |&q| f32::from(q) * s))
-                .collect(),
+            Self::Linear8 { inputs, q, scale, offset, .. } => {
+                let rows = q.chunks_exact(*inputs).zip(scale.iter().zip(offset));
+                rows.flat_map(|(row, (s, m))| row.iter().map(move |&q| f32::from(q) * s + m)).collect()
+            }
             Self::Linear4 { outputs, inputs, q, scale, min } => {
                 let groups = inputs.div_ceil(GROUP);
                 (0..*outputs)

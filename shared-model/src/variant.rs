@@ -214,9 +214,10 @@ fn parts(name: &str, tensor: &Tensor) -> Vec<Part> {
         Tensor::I32 { shape, data } => {
             vec![part("", Dtype::I32, shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect())]
         }
-        Tensor::Linear8 { outputs, inputs, q, scale } => vec![
+        Tensor::Linear8 { outputs, inputs, q, scale, offset } => vec![
             part(".q", Dtype::I8, vec![*outputs, *inputs], q.iter().map(|&x| x.cast_unsigned()).collect()),
             part(".scale", Dtype::F32, vec![*outputs], scale.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            part(".offset", Dtype::F32, vec![*outputs], offset.iter().flat_map(|x| x.to_le_bytes()).collect()),
         ],
         Tensor::Linear4 { outputs, inputs, q, scale, min } => {
             let groups = vec![*outputs, inputs.div_ceil(GROUP)];
@@ -264,7 +265,8 @@ impl File<'_> {
                 outputs: a,
                 inputs: b,
                 q: self.part(name, ".q", Dtype::I8, &[a, b])?.iter().map(|&x| x.cast_signed()).collect(),
-                scale: floats(self.part(name, ".scale", Dtype::F32, &[a])?),
+                scale: finite_floats(self.part(name, ".scale", Dtype::F32, &[a])?)?,
+                offset: finite_floats(self.part(name, ".offset", Dtype::F32, &[a])?)?,
             },
             Encoding::Linear4 => Tensor::Linear4 {
                 outputs: a,
@@ -308,6 +310,11 @@ impl File<'_> {
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn finite_floats(bytes: &[u8]) -> Result<Vec<f32>, String> {
+    let floats = floats(bytes);
+    if floats.iter().all(|x| x.is_finite()) { Ok(floats) } else { Err("a scale or offset is not finite".into()) }
 }
 
 fn finite_halves(bytes: &[u8]) -> Result<Vec<f16>, String> {

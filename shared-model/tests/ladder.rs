@@ -107,7 +107,7 @@ fn answered(step: Step) -> Answer {
 
 fn escalated(step: Step) -> (Vec<u8>, Escalation) {
     match step {
-        Step::Escalate { held, message } => (held, *message),
+        Step::Escalate { held, message, .. } => (held, *message),
         other => panic!("not escalated: {other:?}"),
     }
 }
@@ -241,6 +241,40 @@ fn the_upstreams_answer_is_passed_on() {
     let refusal = Refusal { field: "user.mood".into(), message: "no".into() };
     let step = edge.resume(&held, Outcome::Reply(Reply::Refused(refusal.clone())));
     assert_eq!(step, Step::Refused(refusal));
+}
+
+#[test]
+fn its_own_scores_are_better_than_a_ranking_that_no_model_made() {
+    let mut edge = ladder(Tier::Edge);
+    let (held, _) = escalated(edge.rank(&call(of(&["i4", "i9", "i5"], r#","k":2"#))));
+    let popular = Answer { degradation: 3, ..answered(ladder(Tier::Region).resume(&held, Outcome::Gone)) };
+    let answer = answered(edge.resume(&held, Outcome::Reply(Reply::Answer(Box::new(popular)))));
+    assert_eq!((answer.degradation, answer.tier), (1, Tier::Edge));
+}
+
+#[test]
+fn an_answer_that_is_ready_comes_with_the_escalation() {
+    let mut edge = ladder(Tier::Edge);
+    let Step::Escalate { held, ready, .. } = edge.rank(&call(of(&["i4", "i9", "i5"], r#","k":2"#))) else { panic!() };
+    assert_eq!(*ready.expect("it has scored"), answered(edge.resume(&held, Outcome::Gone)));
+    let Step::Escalate { ready, .. } = edge.rank(&call(of(&["i4", "new"], ""))) else { panic!() };
+    assert_eq!(ready, None, "nothing is scored yet");
+}
+
+#[test]
+fn a_tier_that_was_not_asked_is_gated() {
+    let request = of(&["i4", "i9", "i5"], r#","k":2,"tier":"edge""#);
+    assert_eq!(answered(ladder(Tier::Region).rank(&call(request))).reason, Reason::Sure);
+}
+
+#[test]
+fn many_defaults_are_told_in_few_words() {
+    let mut edge = ladder(Tier::Edge);
+    let many: Vec<String> = (0..10).map(|i| format!("new{i}")).collect();
+    let body = format!(r#"{{"model":"toy","k":2,"candidates":{many:?}}}"#);
+    let (held, _) = escalated(edge.rank(&call(request(&body))));
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!(answer.warnings.len(), 11, "ten items and a field");
 }
 
 #[test]

@@ -21,7 +21,10 @@ fn variant() -> Variant {
     let halves = |n| vec![f16::from_f32(0.5); n];
     let tensors = BTreeMap::from([
         ("table".into(), Tensor::Table4 { rows: 3, width: 4, q: vec![0x21; 6], scale: halves(3), min: halves(3) }),
-        ("weight".into(), Tensor::Linear8 { outputs: 2, inputs: 4, q: vec![-127; 8], scale: vec![0.1, 0.2] }),
+        (
+            "weight".into(),
+            Tensor::Linear8 { outputs: 2, inputs: 4, q: vec![-127; 8], scale: vec![0.1, 0.2], offset: vec![0.0, 0.5] },
+        ),
         ("out".into(), Tensor::F32 { shape: vec![1, 2], data: vec![1.5, f32::MIN_POSITIVE] }),
     ]);
     Variant { name: VariantName::W4, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors }

@@ -34,7 +34,7 @@ fn cases() -> Vec<Value> {
         with(one(), json!({ "candidates": inline })),
         with(one(), json!({ "candidates": catalog })),
     ]);
-    // Every candidate's score is compared, not only the best.
+    // As many scores as a tier gives are compared, not only the best.
     cases.into_iter().map(|case| with(case, json!({ "k": 100 }))).collect()
 }
 

@@ -59,10 +59,14 @@ impl Client {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // A request is several small writes: they must not wait for each other's acknowledgement.
+        tcp.set_nodelay(true);
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let connector = match protocol {
-            Protocol::Http1 => builder.enable_http1().build(),
-            Protocol::Http2 => builder.enable_all_versions().build(),
+            Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
+            Protocol::Http2 => builder.enable_all_versions().wrap_connector(tcp),
         };
         Ok(Self { inner: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector) })
     }

@@ -60,7 +60,8 @@ impl Judge {
             prepare(&self.schema, &self.catalog, request).map_err(|r| format!("{}: {}", r.field, r.message))?;
         let mut scores = vec![0.0; prepared.len()];
         self.plan.run(&mut self.arena, &self.binding.inputs(&prepared), &mut scores)?;
-        let ids = request.candidates.iter().map(|c| c.id.clone()).collect();
+        let kept = request.candidates.iter().filter(|c| !request.exclude.contains(&c.id));
+        let ids = kept.map(|c| c.id.clone()).collect();
         Ok(Reference { ids, top: topk::top(&scores, request.k as usize), scores })
     }
 }

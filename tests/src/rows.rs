@@ -1,4 +1,4 @@
-//! The one form in which benchmarks and the demo write what they measured (docs/benchmarks.md).
+//! The one form in which benchmarks and the demo write what they measured.
 
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub struct Row {
     pub must: Option<String>,
     /// The bar it should reach.
     pub want: Option<String>,
-    /// Whether it reaches `must`.
+    /// Whether it reaches `must`, or `want` where nothing must be reached.
     pub met: Option<bool>,
     /// Why there is no number.
     pub reason: Option<String>,
@@ -48,7 +48,7 @@ impl Row {
         Self { name, subject, value, unit, must: None, want: None, met: None, reason: None }
     }
 
-    /// With a bar it should not exceed.
+    /// With a bar it should not exceed; `met` then says whether it does not.
     #[must_use]
     pub fn at_most(self, bar: f64) -> Self {
         Self { met: Some(self.value.is_some_and(|v| v <= bar)), want: Some(format!("<={bar}")), ..self }

@@ -1,8 +1,9 @@
 //! The door: who may send a body, and who may have work done. It refuses at once and never queues.
 //!
-//! Two things are bounded. *Bodies* in memory, by bytes: a request reserves its length before it is read. *Requests*
-//! worked on, by number: the permit is taken once the body is there, so that slow senders do not hold the places of
-//! those who have sent. When no place is free, a request is refused before its body is read.
+//! Two things are bounded. *Bodies* in memory, by bytes: a request reserves room as its bytes arrive, so that slow
+//! senders hold what they have sent and not what they might. *Requests* worked on, by number: the permit is taken once
+//! the body is there, so that slow senders do not hold the places of those who have sent. When no place is free, or no
+//! room for the length that a request declares, it is refused before its body is read.
 
 use std::sync::Arc;
 
@@ -25,27 +26,48 @@ pub(crate) struct Door {
 pub(crate) type Permit = OwnedSemaphorePermit;
 
 impl Door {
-    /// A door with room for `max_in_flight` requests, and for as many of the longest bodies.
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let units = units(limits.max_body_bytes).saturating_mul(limits.max_in_flight);
+    /// A door with room for `max_in_flight` requests, for as many of the longest bodies of clients, and for at least
+    /// one body of `longest` bytes.
+    pub(crate) fn new(limits: &Limits, longest: usize) -> Self {
+        let units = units(limits.max_body_bytes).saturating_mul(limits.max_in_flight).max(units(longest));
         Self {
             bodies: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
             requests: Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS))),
         }
     }
 
-    /// Reserves memory for a body of at most `bytes`.
-    pub(crate) fn room_for_body(&self, bytes: usize) -> Result<Permit, RefusedFor> {
+    /// Reserves one unit for a body of which nothing is there yet, if there is room now for the `declared` bytes.
+    pub(crate) fn room_for_body(&self, declared: usize) -> Result<Room, RefusedFor> {
         if self.requests.available_permits() == 0 {
             return Err(RefusedFor::InFlight);
         }
-        let units = u32::try_from(units(bytes)).map_err(|_| RefusedFor::Bodies)?;
-        self.bodies.clone().try_acquire_many_owned(units).map_err(|_| RefusedFor::Bodies)
+        if self.bodies.available_permits() < units(declared) {
+            return Err(RefusedFor::Bodies);
+        }
+        self.bodies.clone().try_acquire_owned().map(Room).map_err(|_| RefusedFor::Bodies)
     }
 
     /// Takes a place among the requests worked on.
     pub(crate) fn admit(&self) -> Result<Permit, RefusedFor> {
         self.requests.clone().try_acquire_owned().map_err(|_| RefusedFor::InFlight)
+    }
+}
+
+/// Memory reserved for a body: what of it has arrived, rounded up to a unit.
+#[derive(Debug)]
+pub(crate) struct Room(Permit);
+
+impl Room {
+    /// Reserves what is missing to `bytes` in all; room once reserved stays.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), RefusedFor> {
+        let missing = units(bytes).saturating_sub(self.0.num_permits());
+        if missing == 0 {
+            return Ok(());
+        }
+        let missing = u32::try_from(missing).map_err(|_| RefusedFor::Bodies)?;
+        let more = self.0.semaphore().clone().try_acquire_many_owned(missing).map_err(|_| RefusedFor::Bodies)?;
+        self.0.merge(more);
+        Ok(())
     }
 }
 
@@ -58,7 +80,14 @@ mod tests {
     use super::*;
 
     fn door() -> Door {
-        Door::new(&Limits { max_in_flight: 2, max_body_bytes: 4096, ..Limits::default() })
+        Door::new(&Limits { max_in_flight: 2, max_body_bytes: 4096, ..Limits::default() }, 4096)
+    }
+
+    /// Room for a body that has arrived.
+    fn room(door: &Door, bytes: usize) -> Result<Room, RefusedFor> {
+        let mut room = door.room_for_body(bytes)?;
+        room.grow_to(bytes)?;
+        Ok(room)
     }
 
     #[test]
@@ -80,10 +109,37 @@ mod tests {
     #[test]
     fn bodies_are_bounded_by_their_sum_and_not_by_their_number() {
         let door = door();
-        let short: Vec<_> = (0..8).map(|_| door.room_for_body(1000).expect("room")).collect();
-        assert_eq!(door.room_for_body(1).expect_err("full"), RefusedFor::Bodies);
+        let short: Vec<_> = (0..8).map(|_| room(&door, 1000).expect("room")).collect();
+        assert_eq!(room(&door, 1).expect_err("full"), RefusedFor::Bodies);
         drop(short);
-        let _long = (door.room_for_body(4096).expect("room"), door.room_for_body(4096).expect("room"));
-        assert_eq!(door.room_for_body(1).expect_err("full"), RefusedFor::Bodies);
+        let _long = (room(&door, 4096).expect("room"), room(&door, 4096).expect("room"));
+        assert_eq!(room(&door, 1).expect_err("full"), RefusedFor::Bodies);
+    }
+
+    #[test]
+    fn a_body_holds_what_has_arrived_and_not_what_is_declared() {
+        let door = door();
+        let mut slow: Vec<_> = (0..4).map(|_| door.room_for_body(4096).expect("room")).collect();
+        slow.iter_mut().for_each(|room| room.grow_to(1).expect("room"));
+        let honest = room(&door, 4096).expect("room");
+        assert_eq!(slow[0].grow_to(1025).expect_err("full"), RefusedFor::Bodies);
+        drop(honest);
+        slow[0].grow_to(1025).expect("room again");
+    }
+
+    #[test]
+    fn a_body_declared_longer_than_the_room_left_is_refused_before_it_is_read() {
+        let door = door();
+        let _arrived = room(&door, 4097).expect("room");
+        assert_eq!(door.room_for_body(4096).expect_err("no room"), RefusedFor::Bodies);
+        assert!(door.room_for_body(3072).is_ok());
+    }
+
+    #[test]
+    fn the_longest_body_has_room_alone() {
+        let limits = Limits { max_in_flight: 1, max_body_bytes: 1024, ..Limits::default() };
+        let door = Door::new(&limits, 4096);
+        let _longest = room(&door, 4096).expect("room");
+        assert_eq!(room(&door, 1).expect_err("full"), RefusedFor::Bodies);
     }
 }

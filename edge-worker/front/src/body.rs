@@ -11,12 +11,14 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 
-use crate::admit::Door;
+use crate::admit::{Door, Room};
 use crate::problem::Problem;
 use crate::{CBOR, Limits};
 
-/// What is reserved before the first byte is there; a declared length is only a promise.
-const FIRST_BYTES: usize = 64 << 10;
+/// How many times the limit of a client's body an escalation may have: what the tier below took in JSON has to fit in
+/// CBOR. A list of numbers grows most: `1e9,` has 4 bytes, its CBOR 12; the stamp and the like come on top. Only the
+/// dotted names of nested objects can grow further: such an escalation is refused, and the tier below answers alone.
+const CBOR_TIMES: usize = 4;
 /// How much of an unwanted body is still taken, and for how long.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_secs(1);
@@ -37,6 +39,14 @@ impl Media {
             Self::Cbor => CBOR,
         }
     }
+
+    /// The most bytes that a body may have.
+    pub(crate) fn max_bytes(self, limits: &Limits) -> usize {
+        match self {
+            Self::Json => limits.max_body_bytes,
+            Self::Cbor => limits.max_body_bytes.saturating_mul(CBOR_TIMES),
+        }
+    }
 }
 
 /// A body that may be read, once.
@@ -45,7 +55,7 @@ pub(crate) struct Inbound<B>(Option<B>);
 /// A body, and the memory reserved for it.
 pub(crate) struct Bounded {
     pub(crate) bytes: Bytes,
-    _room: crate::admit::Permit,
+    _room: Room,
 }
 
 impl<B> Inbound<B>
@@ -65,17 +75,18 @@ where
         door: &Door,
     ) -> Result<Bounded, Problem> {
         check_media(&head.headers, media)?;
-        let limit = limits.max_body_bytes;
+        let limit = media.max_bytes(limits);
         let declared = declared_length(&head.headers);
         if declared.is_some_and(|length| length > limit as u64) {
             return Err(Problem::BodyTooLong { limit });
         }
-        let longest = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(limit);
-        let room = door.room_for_body(longest)?;
+        // A declared length is only a promise: it is looked at, but what is reserved is what arrives.
+        let declared = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut room = door.room_for_body(declared)?;
         let Some(body) = self.0.as_mut() else {
             return Err(Problem::BodyBroken { reason: "it has been read before".to_owned() });
         };
-        let bytes = timeout(limits.body_timeout, collect(body, longest, limit))
+        let bytes = timeout(limits.body_timeout, collect(body, limit, &mut room))
             .await
             .map_err(|_| Problem::BodyTooSlow { limit: limits.body_timeout })??;
         self.0 = None;
@@ -104,17 +115,18 @@ where
     }
 }
 
-async fn collect<B>(body: &mut B, longest: usize, limit: usize) -> Result<Bytes, Problem>
+async fn collect<B>(body: &mut B, limit: usize, room: &mut Room) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
-    let mut whole = Vec::with_capacity(longest.min(FIRST_BYTES));
+    let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Problem::BodyBroken { reason: e.to_string() })?;
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > limit - whole.len() {
             return Err(Problem::BodyTooLong { limit });
         }
+        room.grow_to(whole.len() + data.len())?;
         whole.extend_from_slice(&data);
     }
     Ok(whole.into())

@@ -3,6 +3,7 @@
 //! What is wrong with the request itself goes down as a [`Reply`], for the tier below tells its client; all else is a
 //! problem document, and to the tier below an upstream that did not answer.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body_util::Full;
 use hyper::body::Body;
-use shared_model::limits::MAX_CANDIDATES;
+use shared_model::limits::{MAX_CANDIDATES, MAX_ID_BYTES};
 use shared_model::wire::{Escalation, RankRequest, Refusal, Reply, from_cbor, to_cbor};
 
 use crate::body::{Inbound, Media};
@@ -34,6 +35,9 @@ where
     let Escalation { request, stamp, from, why, remaining_us } =
         from_cbor(&body.bytes).map_err(|e| Problem::Malformed { reason: e.to_string() })?;
     drop(body);
+    if from >= site.tier {
+        return Err(fault("from", "is not a tier below this one"));
+    }
     check(&request)?;
 
     let call = Call {
@@ -61,15 +65,36 @@ where
 
 /// What the tier below has checked in a client's JSON; from the network it is checked again.
 fn check(request: &RankRequest) -> Result<(), Problem> {
-    let fault =
-        |field: &str, message: &str| Err(Problem::Field { field: field.to_owned(), message: message.to_owned() });
-    if request.k == 0 {
-        return fault("k", "is 0; ask for at least 1");
+    let RankRequest { model, k, candidates, exclude, .. } = request;
+    if *k == 0 {
+        return Err(fault("k", "is 0; ask for at least 1"));
     }
-    if request.candidates.len() > MAX_CANDIDATES {
-        return fault("candidates", &over_limit(MAX_CANDIDATES));
+    for (field, length) in [("candidates", candidates.len()), ("exclude", exclude.len())] {
+        if length > MAX_CANDIDATES {
+            return Err(fault(field, over_limit(MAX_CANDIDATES)));
+        }
     }
-    Ok(())
+    check_id(model, || "model".to_owned())?;
+    let mut seen = HashSet::with_capacity(candidates.len());
+    for (at, candidate) in candidates.iter().enumerate() {
+        let field = || format!("candidates[{at}].id");
+        check_id(&candidate.id, field)?;
+        if !seen.insert(candidate.id.as_str()) {
+            return Err(fault(field(), "is given twice"));
+        }
+    }
+    exclude.iter().enumerate().try_for_each(|(at, id)| check_id(id, || format!("exclude[{at}]")))
+}
+
+fn check_id(id: &str, field: impl FnOnce() -> String) -> Result<(), Problem> {
+    if (1..=MAX_ID_BYTES).contains(&id.len()) {
+        return Ok(());
+    }
+    Err(fault(field(), format!("has {} bytes, but must have 1 to {MAX_ID_BYTES}", id.len())))
+}
+
+fn fault(field: impl Into<String>, message: impl Into<String>) -> Problem {
+    Problem::Field { field: field.into(), message: message.into() }
 }
 
 fn respond(reply: &Reply) -> Response<Full<Bytes>> {

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
+use shared_model::wire::Tier;
 
 use crate::admit::Door;
 use crate::body::Inbound;
@@ -29,6 +30,7 @@ const FIELD_BYTES: usize = 32;
 
 /// All that answering a request takes.
 pub(crate) struct Site<R> {
+    pub(crate) tier: Tier,
     pub(crate) ranker: Arc<R>,
     pub(crate) limits: Limits,
     pub(crate) door: Door,
@@ -98,7 +100,7 @@ impl<R: Ranker> Site<R> {
                 only_post(&head.method)?;
                 rank::answer(self, arrival, body).await
             }
-            ESCALATE_PATH => {
+            ESCALATE_PATH if takes_escalations(self.tier) => {
                 only_post(&head.method)?;
                 escalate::answer(self, arrival, body).await
             }
@@ -118,6 +120,11 @@ impl<R: Ranker> Site<R> {
             Problem::Broken
         })
     }
+}
+
+/// Whether there is a tier below that may pass requests on to this one.
+pub(crate) fn takes_escalations(tier: Tier) -> bool {
+    tier > Tier::Edge
 }
 
 fn only_post(method: &Method) -> Result<(), Problem> {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admin::{self, Admin};
 use crate::admit::Door;
+use crate::body::Media;
 use crate::connection;
 use crate::drain::{Drained, Stage, Stages};
 use crate::listen::{Bounds, Listener, Security};
@@ -115,8 +116,9 @@ pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: 
     front._admin_listener.spawn(admin_listener.run(answer, bounds, front._admin_stages.watch()));
 
     let bounds = client_bounds(&limits, &metrics);
-    let door = Door::new(&limits);
-    let site = Arc::new(Site { ranker, limits, door, metrics, stage: front.stages.watch() });
+    let longest = if router::takes_escalations(tier) { Media::Cbor } else { Media::Json };
+    let door = Door::new(&limits, longest.max_bytes(&limits));
+    let site = Arc::new(Site { tier, ranker, limits, door, metrics, stage: front.stages.watch() });
     for (listener, _) in [http, https].into_iter().flatten() {
         let site = site.clone();
         let answer = service_fn(move |request: Request<Incoming>| {

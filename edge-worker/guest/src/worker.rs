@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn goes_on_with_what_another_worker_held() {
         let step = started().rank(&call(TierChoice::Auto)).expect("a step");
-        let Step::Escalate { held, message } = from_cbor(&step).expect("a step") else { panic!("it answers") };
+        let Step::Escalate { held, message, .. } = from_cbor(&step).expect("a step") else { panic!("it answers") };
         assert_eq!(message.why, Why::NoPolicy);
         let pair = to_cbor(&(<&ByteSlice>::from(&held[..]), Outcome::Gone));
         let step = started().resume(&pair).expect("a step");

@@ -19,6 +19,8 @@ use crate::guest::Load;
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) tier: Tier,
+    /// What the tier scores itself.
+    pub(crate) limits: TierLimits,
     pub(crate) model: String,
     pub(crate) version: String,
     pub(crate) variant: VariantName,
@@ -82,7 +84,7 @@ fn parse(folder: &Path, tier: Tier, limits: TierLimits) -> Result<(Served, Load)
     };
     let Load { manifest, schema, variant: weights, catalog: items, .. } = &load;
     let ladder = Ladder::load(tier, limits, Parts { manifest, schema, variant: weights, catalog: items })?;
-    let served = Served { tier, model, version, variant, stamp: ladder.stamp(), catalog };
+    let served = Served { tier, limits, model, version, variant, stamp: ladder.stamp(), catalog };
     Ok((served, load))
 }
 

@@ -81,6 +81,9 @@ pub enum GuestFault {
         /// Why.
         what: String,
     },
+    /// The host failed it.
+    #[error("the host panicked while it worked: {0}")]
+    Host(String),
     /// It says that it cannot do as told. It is still sound.
     #[error("{0}")]
     Declined(String),
@@ -95,6 +98,7 @@ impl GuestFault {
             Self::OutOfTime { .. } => "time",
             Self::OutOfMemory { .. } => "memory",
             Self::Nonsense { .. } => "nonsense",
+            Self::Host(_) => "host",
             Self::Declined(_) => "declined",
         }
     }

@@ -1,5 +1,6 @@
 //! `pop`: arguments in, exit status out. 0: drained, 64: bad configuration, 2: usage or a file or address that fails.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use cdn_config::{Config, LoadError, LogFormat};
 use clap::Parser;
 use front::Signals;
 use front::logging::{self, Format};
-use pop::Settings;
+use pop::{Settings, SettingsError, UpstreamError};
 
 /// The exit status of a configuration that is to be put right (`EX_USAGE` of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
@@ -43,12 +44,16 @@ fn run(cli: &Cli) -> Result<(), (u8, String)> {
         LoadError::Unreadable { .. } => failed(error.to_string()),
         LoadError::Faults(faults) => bad(faults.to_string()),
     })?;
+    let in_config = |error: &dyn Display| format!("{}: {error}", cli.config.display());
     let format = match config.log().format() {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    logging::init(format, config.log().filter()).map_err(|error| bad(error.to_string()))?;
-    let settings = Settings::from_config(&config).map_err(|error| bad(error.to_string()))?;
+    logging::init(format, config.log().filter()).map_err(|error| bad(in_config(&error)))?;
+    let settings = Settings::from_config(&config).map_err(|error| match error {
+        SettingsError::Tls(_) | SettingsError::Upstream(UpstreamError::Roots(_)) => failed(in_config(&error)),
+        SettingsError::Origin | SettingsError::Upstream(_) => bad(in_config(&error)),
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -89,6 +89,7 @@ fn reason(reason: Reason) -> &'static str {
 #[derive(Clone, Debug)]
 pub(crate) struct GuestMetrics {
     faults: Family<Cause, Counter>,
+    declined: Counter,
     instances: Gauge,
     queued: Histogram,
     ran: Histogram,
@@ -98,6 +99,7 @@ impl GuestMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::unregistered();
         registry.register("guest_traps", "Calls that a guest failed, by cause", metrics.faults.clone());
+        registry.register("guest_declined", "Calls that a guest declined and is sound after", metrics.declined.clone());
         registry.register("guest_instances", "Guests that can take a call", metrics.instances.clone());
         registry.register("queue_seconds", "Waiting for a guest, in seconds", metrics.queued.clone());
         registry.register("score_seconds", "In a guest, in seconds", metrics.ran.clone());
@@ -106,11 +108,16 @@ impl GuestMetrics {
 
     pub(crate) fn unregistered() -> Self {
         let (queued, ran) = (Histogram::new(INSIDE), Histogram::new(INSIDE));
-        Self { faults: Family::default(), instances: Gauge::default(), queued, ran }
+        let (faults, declined, instances) = (Family::default(), Counter::default(), Gauge::default());
+        Self { faults, declined, instances, queued, ran }
     }
 
     pub(crate) fn failed(&self, fault: &GuestFault) {
-        self.faults.get_or_create(&Cause { cause: fault.cause() }).inc();
+        if fault.is_sound() {
+            self.declined.inc();
+        } else {
+            self.faults.get_or_create(&Cause { cause: fault.cause() }).inc();
+        }
     }
 
     pub(crate) fn instances(&self, change: i64) {
@@ -153,11 +160,50 @@ impl UpstreamMetrics {
         self.took.observe(took.as_secs_f64());
     }
 
+    /// The breaker let nobody wait.
+    pub(crate) fn unasked(&self) {
+        self.replies.get_or_create(&Outcome { outcome: "refused_by_breaker" }).inc();
+    }
+
     pub(crate) fn breaker(&self, level: i64) {
         self.breaker.set(level);
     }
 
     pub(crate) fn connected(&self, connected: bool) {
         self.connected.set(connected.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use shared_model::wire::Tier;
+
+    use super::*;
+
+    fn shown(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).expect("text");
+        text
+    }
+
+    #[test]
+    fn what_is_declined_is_no_trap() {
+        let mut registry = front::metrics::registry(Tier::Edge);
+        let metrics = GuestMetrics::register(&mut registry);
+        metrics.failed(&GuestFault::Declined("on purpose".to_owned()));
+        metrics.failed(&GuestFault::Host("on purpose".to_owned()));
+        let text = shown(&registry);
+        assert!(text.contains("edge_guest_declined_total 1"), "{text}");
+        assert!(text.contains("edge_guest_traps_total{cause=\"host\"} 1") && !text.contains("\"declined\""), "{text}");
+    }
+
+    #[test]
+    fn what_the_breaker_refuses_has_not_waited() {
+        let mut registry = front::metrics::registry(Tier::Edge);
+        UpstreamMetrics::register(&mut registry).unasked();
+        let text = shown(&registry);
+        assert!(text.contains("edge_upstream_replies_total{outcome=\"refused_by_breaker\"} 1"), "{text}");
+        assert!(text.contains("edge_upstream_seconds_count 0"), "{text}");
     }
 }

@@ -1,10 +1,12 @@
 //! The tier behind the front: guest, then the tier above, then guest again; and what is answered when they fail.
 //!
 //! ```text
-//! rank ── guest ─┬─ Answer | Refused
-//!                ├─ Escalate ── upstream ── guest.resume ── Answer | Refused
-//!                └─ failed ──── upstream ─┬─ Answer
-//!                                         └─ gone: by popularity (level 3)
+//! rank ─┬─ guest ─┬─ Answer | Refused
+//!       │         ├─ Escalate ── upstream ─┬─ guest.resume ── Answer | Refused
+//!       │         │                        └─ gone: the guest's own answer, if it came with one (level 1)
+//!       │         └─ failed ─┐
+//!       └─ over the limits ──┴── upstream ─┬─ Answer | Refused
+//!                                          └─ gone: by popularity (level 3)
 //! ```
 //!
 //! Each step may use a share of the time that is left, so that there is always some for the answer.
@@ -93,24 +95,39 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn go(&mut self, call: ladder::Call) -> Result<Answer, Failure> {
+        if ladder::over_limit(&call.request, self.model.served.limits) {
+            // The guest would say the same, but only after it has read the whole request.
+            return self.without_guest(call.request, Why::OverLimit, Reason::UpstreamGone).await;
+        }
         // Kept for when the guest fails: it takes the call with it.
         let request = call.request.clone();
         match self.ranked(call).await {
             Ok(Step::Answer(answer)) => Ok(*answer),
             Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Ok(Step::Escalate { held, message }) => self.escalated(request, held, *message).await,
+            Ok(Step::Escalate { held, message, ready }) => self.escalated(request, held, *message, ready).await,
             Err(PoolError::Full) => Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
-            Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) => self.without_guest(request).await,
+            Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) => {
+                self.without_guest(request, Why::WorkerFailed, Reason::WorkerFailed).await
+            }
         }
     }
 
-    /// The guest asks the tier above.
-    async fn escalated(&mut self, request: RankRequest, held: Vec<u8>, message: Escalation) -> Result<Answer, Failure> {
+    /// The guest asks the tier above; `ready` is what it answers without it, if it knows already.
+    async fn escalated(
+        &mut self,
+        request: RankRequest,
+        held: Vec<u8>,
+        message: Escalation,
+        ready: Option<Box<Answer>>,
+    ) -> Result<Answer, Failure> {
         let outcome = self.ask(message).await;
-        // Should the guest fail now, an answer from above stands without it.
-        let spare = match &outcome {
-            Outcome::Reply(reply) => Some(reply.clone()),
-            Outcome::Gone => None,
+        // Should the guest fail now, this stands without it.
+        let spare = match (&outcome, ready) {
+            (Outcome::Gone, Some(ready)) => return Ok(*ready),
+            (Outcome::Gone, None) => None,
+            // Scores of this tier's own are better than a ranking that no model made.
+            (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 3 => Some(Reply::Answer(ready)),
+            (Outcome::Reply(reply), _) => Some(reply.clone()),
         };
         match self.resumed(held, outcome).await {
             Ok(Step::Answer(answer)) => Ok(*answer),
@@ -122,13 +139,13 @@ impl Way<'_> {
         }
     }
 
-    /// The guest has failed: the request goes up as it came.
-    async fn without_guest(&mut self, request: RankRequest) -> Result<Answer, Failure> {
-        let (stamp, from, why) = (self.model.served.stamp, self.model.served.tier, Why::WorkerFailed);
+    /// The request goes up as it came; if nobody is there, it is answered by popularity for the reason `alone`.
+    async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
+        let (stamp, from) = (self.model.served.stamp, self.model.served.tier);
         let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0 };
         match self.ask(message).await {
             Outcome::Reply(reply) => passed_down(reply),
-            Outcome::Gone => Ok(self.model.served.by_popularity(&request, Reason::WorkerFailed)),
+            Outcome::Gone => Ok(self.model.served.by_popularity(&request, alone)),
         }
     }
 

@@ -258,7 +258,7 @@ mod tests {
             r#"edge_escalations_total{reason="unsure"} 1"#,
             r#"edge_degraded_answers_total{level="1"} 1"#,
             "edge_guest_instances 1",
-            "edge_score_seconds_count 4",
+            "edge_score_seconds_count 3",
         ] {
             assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
         }

@@ -110,7 +110,7 @@ impl Upstream {
     pub(crate) async fn ask(&self, mut escalation: Escalation, id: &RequestId, until: Instant) -> Outcome {
         let asked = Instant::now();
         let Some(mut attempt) = Attempt::begin(self, asked) else {
-            self.metrics.asked("refused_by_breaker", Duration::ZERO);
+            self.metrics.unasked();
             return Outcome::Gone;
         };
         let remaining = budget::for_upstream(asked, until);

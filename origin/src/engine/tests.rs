@@ -28,7 +28,7 @@ impl Scorer for Gate {
     }
 }
 
-/// Panics or fails as told by the number of requests: 13 panics, 7 fails.
+/// Panics or fails as told by the number of requests: 13 panics, 7 fails, 5 does not fit.
 struct Fragile;
 
 impl Scorer for Fragile {
@@ -36,6 +36,7 @@ impl Scorer for Fragile {
         match batch.requests {
             13 => panic!("out of memory, on purpose"),
             7 => Err(RunError::Device("lost, on purpose".to_owned())),
+            5 => Err(RunError::Index { table: "genres".to_owned(), index: 9, rows: 3 }),
             _ => Ok(vec![0.5; batch.owner.len()]),
         }
     }
@@ -177,6 +178,19 @@ async fn a_device_that_fails_in_a_row_is_unhealthy_until_it_scores_again() {
     while engine.health() != Health::Ready {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_says_nothing_about_the_device() {
+    let (engine, registry) = start(Fragile);
+    for _ in 0..4 {
+        let unfit = engine.score(0, batch(5), soon()).await.unwrap_err();
+        assert_eq!(unfit, ScoreError::Unfit("index 9 into table `genres` of 3 rows".to_owned()));
+    }
+    assert_eq!(engine.health(), Health::Ready);
+    let text = shown(&registry);
+    assert!(text.contains("origin_dropped_jobs_total{reason=\"unfit\"} 4"), "{text}");
+    assert!(text.contains("origin_failed_batches_total 0") && text.contains("origin_batch_size_count 0"), "{text}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Health, Job, ScoreError, Scored, Scorer, run};
+use super::{Fault, Health, Job, ScoreError, Scored, Scorer, run};
 use crate::metrics::{Dropped, Metrics};
 
 /// Failed batches in a row after which the device is said to fail.
@@ -57,27 +57,31 @@ impl<S: Scorer> Worker<S> {
             let _ = done.send(Err(ScoreError::Overdue));
             return;
         }
-        let (candidates, outcome) = (
-            batch.owner.len(),
-            match self.scorers.get(scorer) {
-                Some(scorer) => run(scorer, batch),
-                None => Err(format!("there is no scorer {scorer}")),
-            },
-        );
+        let candidates = batch.owner.len();
+        let outcome = match self.scorers.get(scorer) {
+            Some(scorer) => run(scorer, batch),
+            None => Err(Fault::NoScorer(scorer)),
+        };
         let ran = started.elapsed();
-        self.metrics.ran(candidates, ran, outcome.is_ok());
-        self.note(outcome.as_ref().err());
-        let outcome = outcome.map_err(ScoreError::Failed);
+        match &outcome {
+            // The device had nothing to do with it, so this is no news of it.
+            Err(fault) if !fault.is_the_devices() => self.metrics.dropped(Dropped::Unfit),
+            known => {
+                self.metrics.ran(candidates, ran, known.is_ok());
+                self.note(known.as_ref().err());
+            }
+        }
+        let outcome = outcome.map_err(ScoreError::from);
         let _ = done.send(outcome.map(|scores| Scored { scores, queued: started - queued, ran }));
     }
 
     fn retry(&mut self) {
-        let failed = self.scorers.iter().find_map(|s| run(s, s.sample()).err());
+        let failed = self.scorers.iter().find_map(|s| run(s, s.sample()).err().filter(Fault::is_the_devices));
         self.note(failed.as_ref());
     }
 
     /// Counts failures in a row and says when the device's health changes.
-    fn note(&mut self, failure: Option<&String>) {
+    fn note(&mut self, failure: Option<&Fault>) {
         let now = match failure {
             None => {
                 self.failures = 0;
@@ -89,7 +93,7 @@ impl<S: Scorer> Worker<S> {
                 if self.failures < FAILURES {
                     return;
                 }
-                Health::Failing(reason.clone())
+                Health::Failing(reason.to_string())
             }
         };
         self.health.send_if_modified(|health| {

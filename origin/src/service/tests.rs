@@ -10,10 +10,10 @@ use shared_model::wire::{Stamp, Why};
 use super::*;
 use crate::device::Device;
 use crate::executor::{Executor, LoadError};
-use crate::fixture::write_bundle;
+use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
-const LIMITS: TierLimits = TierLimits { max_candidates: 3, max_k: 10 };
+const LIMITS: TierLimits = TierLimits { max_candidates: 6, max_k: 5 };
 
 fn service(folder: &Path) -> Service {
     let (model, variant) = Model::load(folder).unwrap();
@@ -38,6 +38,13 @@ fn unsound() -> Service {
     service(folder.path())
 }
 
+/// Its table has no row for `War`.
+fn short() -> Service {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |v| *v = variant(2));
+    service(folder.path())
+}
+
 fn call(request: &str) -> Call {
     let now = Instant::now();
     Call {
@@ -56,6 +63,12 @@ fn escalated(call: Call, service: &Service) -> Call {
 
 fn ids(answer: &Answer) -> Vec<&str> {
     answer.ranked.iter().map(|r| r.id.as_str()).collect()
+}
+
+/// A request for the best `k` of `n` items that the catalog does not have.
+fn of(k: u32, n: usize) -> String {
+    let ids: Vec<String> = (0..n).map(|i| format!("new{i}")).collect();
+    format!(r#"{{"model":"films","k":{k},"user":{{"weight":2.0}},"candidates":{ids:?}}}"#)
 }
 
 const ASK: &str = r#"{"model":"films","k":2,"user":{"weight":2.0},"candidates":["a","b","d"]}"#;
@@ -102,10 +115,28 @@ async fn an_unknown_item_is_scored_with_defaults_and_named() {
 async fn refuses_what_is_over_the_limits() {
     let service = films();
     let over = |field, limit| Failure::OverLimit { field, limit };
-    let ask = ASK.replace("\"k\":2", "\"k\":11");
-    assert_eq!(service.rank(call(&ask)).await.unwrap_err(), over("k", 10));
-    let ask = ASK.replace("\"d\"]", "\"d\",\"c\"]");
-    assert_eq!(service.rank(call(&ask)).await.unwrap_err(), over("candidates", 3));
+    assert_eq!(service.rank(call(&of(6, 6))).await.unwrap_err(), over("k", 5));
+    assert_eq!(service.rank(call(&of(2, 7))).await.unwrap_err(), over("candidates", 6));
+    let unreadable = of(2, 7).replace("weight", "wait");
+    assert_eq!(service.rank(call(&unreadable)).await.unwrap_err(), over("candidates", 6), "nothing is encoded");
+}
+
+#[tokio::test]
+async fn a_k_above_the_candidates_asks_for_all_of_them() {
+    let service = films();
+    for n in [0, 5] {
+        assert_eq!(service.rank(call(&of(500, n))).await.unwrap().ranked.len(), n);
+    }
+}
+
+#[tokio::test]
+async fn an_id_without_a_row_is_the_requests_fault() {
+    let service = short();
+    for ask in [call(ASK), call(ASK), call(ASK), escalated(call(ASK), &service)] {
+        let Failure::Refused(refusal) = service.rank(ask).await.unwrap_err() else { panic!("not refused") };
+        assert_eq!((refusal.field.as_str(), refusal.message.as_str()), ("", "index 2 into table `table` of 2 rows"));
+    }
+    assert_eq!(service.health(), Health::Ready);
 }
 
 #[tokio::test]

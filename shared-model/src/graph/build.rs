@@ -60,6 +60,14 @@ pub enum GraphError {
         /// Its scope.
         scope: Scope,
     },
+    /// An input that is neither the user's nor the item's.
+    #[error("input `{name}` has {scope:?} scope, an input has request or item scope")]
+    InputScope {
+        /// Its name.
+        name: String,
+        /// Its scope.
+        scope: Scope,
+    },
     /// A value without elements, which no op here is defined on.
     #[error("{what} has no elements: shape {shape:?}")]
     Empty {
@@ -99,6 +107,10 @@ impl Builder {
     /// # Errors
     /// A second input or constant of that name; a size above the limits.
     pub fn input(&mut self, name: &str, ty: Type) -> Result<ValueId, GraphError> {
+        if !matches!(ty.scope, Scope::Request | Scope::Item) {
+            return Err(GraphError::InputScope { name: name.to_owned(), scope: ty.scope });
+        }
+        within("the number of elements of a row", elements(&ty.shape), limits::MAX_ROW_ELEMENTS)?;
         self.define(name, ty, Source::Input)
     }
 
@@ -158,6 +170,7 @@ impl Builder {
         }
         within("the number of constants", self.values.len() + 1, limits::MAX_NODES)?;
         within("the number of elements of a value", elements(&ty.shape), limits::MAX_TENSOR_ELEMENTS)?;
+        within("the number of dimensions", ty.shape.len(), limits::MAX_RANK)?;
         not_empty(name, &ty)?;
         let id = self.next_id();
         self.values.push(Value { name: name.to_owned(), ty, source });

@@ -156,9 +156,9 @@ pub enum Binary {
     Mul,
     /// `a / b`
     Div,
-    /// The smaller; NaN never occurs in a checked model's score and is not propagated.
+    /// The smaller; NaN if one is.
     Min,
-    /// The larger.
+    /// The larger; NaN if one is.
     Max,
     /// `a`, or `a * b` where `a < 0`: a leaky ReLU with the slope as operand.
     PRelu,

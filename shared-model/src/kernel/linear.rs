@@ -26,7 +26,7 @@ enum Weight {
     /// Panels of [`PANEL`] outputs, each `[inputs, PANEL]`; the last is padded with zeros.
     F32(Vec<f32>),
     /// `[outputs, inputs]`, widened once so that the product is one of 16-bit numbers.
-    Int8 { q: Vec<i16>, scale: Vec<f32>, max_activation: f32 },
+    Int8 { q: Vec<i16>, scale: Vec<f32>, offset: Vec<f32>, max_activation: f32 },
     /// `[outputs, inputs]`, unpacked once; a scale and a minimum for each group of [`GROUP`] inputs.
     Int4 { q: Vec<i16>, scale: Vec<f32>, min: Vec<f32> },
 }
@@ -51,13 +51,13 @@ impl Linear {
         Self { inputs, outputs, bias, weight: Weight::F32(panels) }
     }
 
-    /// With 8-bit weights, `w = q * scale[o]`.
-    pub(crate) fn int8(inputs: usize, q: &[i8], scale: &[f32], bias: Option<Vec<f32>>) -> Self {
+    /// With 8-bit weights, `w = q * scale[o] + offset[o]`.
+    pub(crate) fn int8(inputs: usize, q: &[i8], scale: &[f32], offset: &[f32], bias: Option<Vec<f32>>) -> Self {
         let sums = q.chunks_exact(inputs).map(|row| row.iter().map(|&w| i64::from(w).abs()).sum::<i64>());
         let heaviest = sums.max().unwrap_or(0).max(1);
         let max_activation = (i64::from(i32::MAX) / heaviest).min(MAX_ACTIVATION) as f32;
         let q = q.iter().map(|&w| i16::from(w)).collect();
-        let weight = Weight::Int8 { q, scale: scale.to_vec(), max_activation };
+        let weight = Weight::Int8 { q, scale: scale.to_vec(), offset: offset.to_vec(), max_activation };
         Self { inputs, outputs: scale.len(), bias, weight }
     }
 
@@ -81,7 +81,9 @@ impl Linear {
         for (x, out) in x.chunks_exact(self.inputs).zip(out.chunks_exact_mut(self.outputs)) {
             match &self.weight {
                 Weight::F32(panels) => self.row_f32(panels, x, out),
-                Weight::Int8 { q, scale, max_activation } => row_int8(q, scale, *max_activation, x, out, scratch),
+                Weight::Int8 { q, scale, offset, max_activation } => {
+                    row_int8(q, scale, offset, *max_activation, x, out, scratch);
+                }
                 Weight::Int4 { q, scale, min } => row_int4(q, scale, min, x, out, scratch),
             }
             if let Some(bias) = &self.bias {
@@ -105,10 +107,19 @@ impl Linear {
     }
 }
 
-fn row_int8(q: &[i16], scale: &[f32], max_activation: f32, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+fn row_int8(
+    q: &[i16],
+    scale: &[f32],
+    offset: &[f32],
+    max_activation: f32,
+    x: &[f32],
+    out: &mut [f32],
+    scratch: &mut Scratch,
+) {
     let Some(step) = round_activations(x, max_activation, &mut scratch.q) else { return out.fill(f32::NAN) };
-    for ((w, s), y) in q.chunks_exact(x.len()).zip(scale).zip(out) {
-        *y = dot(w, &scratch.q) as f32 * (step * s);
+    let total = scratch.q.iter().map(|&a| i64::from(a)).sum::<i64>() as f32;
+    for ((w, (s, m)), y) in q.chunks_exact(x.len()).zip(scale.iter().zip(offset)).zip(out) {
+        *y = (s * dot(w, &scratch.q) as f32 + m * total) * step;
     }
 }
 
@@ -173,11 +184,12 @@ mod tests {
     #[test]
     fn int8_is_close_to_its_meaning() {
         let q: Vec<i8> = (0..40i16).map(|i| ((i * 37) % 255 - 127) as i8).collect();
-        let (scale, x) = ([0.01f32, 0.02], (0..20).map(|i| (i as f32 * 0.7).cos()).collect::<Vec<_>>());
+        let (scale, offset) = ([0.01f32, 0.02], [0.3f32, -0.1]);
+        let x: Vec<f32> = (0..20).map(|i| (i as f32 * 0.7).cos()).collect();
         let mut out = [0.0; 2];
-        Linear::int8(20, &q, &scale, None).run(&x, &mut out, &mut Scratch::default());
+        Linear::int8(20, &q, &scale, &offset, None).run(&x, &mut out, &mut Scratch::default());
         for o in 0..2 {
-            let want: f32 = (0..20).map(|i| x[i] * f32::from(q[o * 20 + i]) * scale[o]).sum();
+            let want: f32 = (0..20).map(|i| x[i] * (f32::from(q[o * 20 + i]) * scale[o] + offset[o])).sum();
             assert!((out[o] - want).abs() < 1e-4, "{} for {want}", out[o]);
         }
     }
@@ -196,13 +208,13 @@ mod tests {
     fn heavy_weights_limit_the_activations_so_that_sums_stay_exact() {
         let q = vec![127i8; 4096];
         let mut out = [0.0];
-        Linear::int8(4096, &q, &[1.0], None).run(&vec![1.0; 4096], &mut out, &mut Scratch::default());
+        Linear::int8(4096, &q, &[1.0], &[0.0], None).run(&vec![1.0; 4096], &mut out, &mut Scratch::default());
         assert!((out[0] / (127.0 * 4096.0) - 1.0).abs() < 1e-3, "{}", out[0]);
     }
 
     #[test]
     fn a_value_that_is_not_finite_gives_no_number() {
-        let layer = Linear::int8(2, &[1, 1], &[1.0], None);
+        let layer = Linear::int8(2, &[1, 1], &[1.0], &[0.5], None);
         for bad in [f32::NAN, f32::INFINITY] {
             let mut out = [0.0];
             layer.run(&[bad, 1.0], &mut out, &mut Scratch::default());
@@ -213,7 +225,7 @@ mod tests {
     #[test]
     fn zeros_stay_zero() {
         let mut out = [1.0];
-        Linear::int8(2, &[1, 1], &[1.0], None).run(&[0.0, -0.0], &mut out, &mut Scratch::default());
+        Linear::int8(2, &[1, 1], &[1.0], &[0.5], None).run(&[0.0, -0.0], &mut out, &mut Scratch::default());
         assert_eq!(out, [0.0]);
     }
 }

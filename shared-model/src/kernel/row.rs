@@ -70,14 +70,14 @@ pub(crate) fn layer_norm(epsilon: f32, scale: &[f32], bias: Option<&[f32]>, x: &
     }
 }
 
-/// The larger, defined for every pair: `a` unless `b` is greater.
+/// The larger, `a` if they are equal; not a number if one is not.
 pub(crate) fn maximum(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
+    if b > a || b.is_nan() { b } else { a }
 }
 
-/// The smaller: `a` unless `b` is less.
+/// The smaller, `a` if they are equal; not a number if one is not.
 pub(crate) fn minimum(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
+    if b < a || b.is_nan() { b } else { a }
 }
 
 #[cfg(test)]
@@ -99,6 +99,13 @@ mod tests {
         let mut out = [0.0; 3];
         softmax(3, 1, &[0.3, -1e9, 0.3], &mut out);
         assert_eq!(out, [0.5, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_lost() {
+        for f in [maximum, minimum] {
+            assert!(f(f32::NAN, 1.0).is_nan() && f(1.0, f32::NAN).is_nan());
+        }
     }
 
     #[test]

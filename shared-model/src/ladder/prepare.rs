@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::catalog::Catalog;
 use crate::encode::{Block, Encoded, Encoder};
 use crate::graph::{DType, Graph, Link, Scope};
+use crate::limits;
 use crate::schema::Schema;
 use crate::topk;
 use crate::wire::{RankRequest, Ranked, Record, Refusal, Tier};
@@ -15,8 +16,6 @@ use crate::wire::{RankRequest, Ranked, Record, Refusal, Tier};
 /// of [`Schema::inputs`].
 #[derive(Debug)]
 pub struct Prepared {
-    /// What the client should know.
-    pub warnings: Vec<String>,
     request: Vec<Block>,
     items: Vec<Block>,
     /// The positions in the request of the candidates ranked.
@@ -67,7 +66,6 @@ pub fn prepare(schema: &Schema, catalog: &Catalog, request: &RankRequest) -> Res
         }
     }
     Ok(Prepared {
-        warnings: Vec::new(),
         request: request_scope.blocks,
         items: item_scope.blocks,
         kept,
@@ -111,12 +109,18 @@ impl Prepared {
         !self.escalate.is_empty()
     }
 
-    /// What was scored with the schema's defaults, in words for the client.
-    pub fn defaulted(&self) -> impl Iterator<Item = String> {
+    /// What was scored with the schema's defaults, in words for the client; at most [`limits::MAX_WARNINGS`] of them.
+    #[must_use]
+    pub fn defaulted(&self) -> Vec<String> {
         let items = self.unknown.iter().map(|id| format!("`{id}` is not in the catalog: scored with defaults"));
-        let fields =
-            self.escalate.iter().map(|field| format!("`{field}` is missing or unknown: scored with its default"));
-        items.chain(fields)
+        let fields = self.escalate.iter().map(|f| format!("`{f}` is missing or unknown: scored with its default"));
+        let all = self.unknown.len() + self.escalate.len();
+        let mut said: Vec<String> = items.chain(fields).take(limits::MAX_WARNINGS).collect();
+        if all > said.len() {
+            said.pop();
+            said.push(format!("and {} more were scored with defaults", all - said.len()));
+        }
+        said
     }
 
     /// The best k, of the scores before the link.

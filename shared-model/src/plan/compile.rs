@@ -17,14 +17,21 @@ const BLOCK_NUMBERS: usize = 1 << 16;
 const MAX_BLOCK: usize = 64;
 /// Numbers an arena may take: 1 GiB.
 const MAX_ARENA: usize = 1 << 28;
+/// Entries of all steps' tables: 256 MiB.
+const MAX_TABLES: usize = 1 << 26;
 
 pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Plan, PlanError> {
     check_tensors(graph, tensors)?;
     let homes = homes(graph);
     let layout = Layout::of(graph, &homes)?;
     let mut sections = Sections::default();
+    let mut tables = 0;
     for node in graph.nodes() {
         let Some(kernel) = kernel(graph, node, tensors)? else { continue };
+        tables += kernel.table_len();
+        if tables > MAX_TABLES {
+            return Err(PlanError::TooLarge { what: "the tables of its steps", numbers: tables });
+        }
         let inputs = operands(node).iter().map(|&v| layout.place(graph, &homes, v)).collect();
         let step = Step { kernel, inputs, output: layout.place(graph, &homes, node.output) };
         match graph.value(node.output).ty.scope {
@@ -87,7 +94,9 @@ fn is_whole(tensor: &Tensor) -> bool {
     match tensor {
         Tensor::F32 { data, .. } => elements() == Some(data.len()),
         Tensor::I32 { data, .. } => elements() == Some(data.len()),
-        Tensor::Linear8 { outputs, q, scale, .. } => elements() == Some(q.len()) && scale.len() == *outputs,
+        Tensor::Linear8 { outputs, q, scale, offset, .. } => {
+            elements() == Some(q.len()) && scale.len() == *outputs && offset.len() == *outputs
+        }
         Tensor::Linear4 { outputs, inputs, q, scale, min } => {
             let groups = outputs * inputs.div_ceil(crate::tensor::GROUP);
             q.len() == outputs * inputs.div_ceil(2) && scale.len() == groups && min.len() == groups
@@ -158,7 +167,7 @@ impl Layout {
             };
             let (offsets, total) = layout::place(&own.iter().map(span).collect::<Vec<_>>());
             if total > MAX_ARENA {
-                return Err(PlanError::TooLarge(per_candidate));
+                return Err(PlanError::TooLarge { what: "its arena", numbers: total });
             }
             for (&v, offset) in own.iter().zip(offsets) {
                 layout.offsets[v] = offset;
@@ -324,7 +333,7 @@ fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
     let bias = node.inputs.get(2).map(|&b| vector(graph, b, tensors)).transpose()?;
     Ok(match tensor {
         Tensor::F32 { shape, data } => Linear::f32(shape[1], shape[0], data, bias),
-        Tensor::Linear8 { inputs, q, scale, .. } => Linear::int8(*inputs, q, scale, bias),
+        Tensor::Linear8 { inputs, q, scale, offset, .. } => Linear::int8(*inputs, q, scale, offset, bias),
         Tensor::Linear4 { inputs, outputs, q, scale, min } => Linear::int4(*inputs, *outputs, q, scale, min, bias),
         Tensor::I32 { .. } | Tensor::Table8 { .. } | Tensor::Table4 { .. } => {
             unreachable!("`check_tensors` refuses other forms")

@@ -187,6 +187,22 @@ impl Step {
 }
 
 impl Kernel {
+    /// The entries of the tables it was made with, beside weights.
+    pub(super) fn table_len(&self) -> usize {
+        let of = |access: &Access| if let Access::Map(map) = access { map.len() } else { 0 };
+        match self {
+            Self::Binary(_, access) | Self::BinaryI32(_, access) | Self::Logic(_, access) => {
+                access.iter().map(of).sum()
+            }
+            Self::Compare(_, access) | Self::CompareI32(_, access) => access.iter().map(of).sum(),
+            Self::Where(access) | Self::WhereI32(access) => access.iter().map(of).sum(),
+            Self::Gather(map) | Self::GatherI32(map) => map.len(),
+            Self::Reduce { target, .. } | Self::ReduceI32 { target, .. } => target.len(),
+            Self::MatMul { pairs, .. } => 2 * pairs.len(),
+            _ => 0,
+        }
+    }
+
     fn gives_ints(&self) -> bool {
         matches!(
             self,
@@ -216,7 +232,8 @@ fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
         Unary::Exp => each(x, out, math::exp),
         Unary::Log => each(x, out, math::ln),
         Unary::Erf => each(x, out, math::erf),
-        Unary::Relu => each(x, out, |x| if x > 0.0 { x } else { 0.0 }),
+        // What is not a number stays so, and is found in the score.
+        Unary::Relu => each(x, out, |x| if x <= 0.0 { 0.0 } else { x }),
         Unary::LeakyRelu(alpha) => each(x, out, |x| if x < 0.0 { alpha * x } else { x }),
         Unary::Sigmoid => each(x, out, math::sigmoid),
         Unary::Tanh => each(x, out, math::tanh),

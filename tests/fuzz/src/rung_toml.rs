@@ -7,10 +7,9 @@ use cdn_config::Config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        if let Err(faults) = Config::parse(text, Path::new("")) {
-            assert!(faults.iter().next().is_some(), "refused without a fault");
-            let _ = faults.to_string();
-        }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(faults) = Config::parse(text, Path::new("")) {
+        assert!(faults.iter().next().is_some(), "refused without a fault");
+        let _ = faults.to_string();
     }
 });

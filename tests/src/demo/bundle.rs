@@ -20,7 +20,7 @@ pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
         ("--calibration", options.requests_file("calibration")),
         ("--gate", options.requests_file("gate")),
     ];
-    let fingerprint = fingerprint(&quantize, &inputs, options.alpha)?;
+    let fingerprint = fingerprint(&quantize, &inputs, [options.alpha, options.edge_share()])?;
     if bundle.join("manifest.json").is_file() && std::fs::read_to_string(&seal).is_ok_and(|s| s == fingerprint) {
         eprintln!("demo: the bundle {} is unchanged", bundle.display());
         return Ok(bundle);
@@ -32,7 +32,7 @@ pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
     }
     let mut command = Command::new(quantize);
     command.arg("build").arg("--out").arg(&bundle).args(["--version", "1", "--serial", "1"]);
-    command.args(["--alpha", &options.alpha.to_string()]);
+    command.args(["--alpha", &options.alpha.to_string(), "--edge-share", &options.edge_share().to_string()]);
     for (flag, file) in &inputs {
         command.arg(flag).arg(file);
     }
@@ -51,9 +51,9 @@ pub(super) fn program(name: &str) -> Result<PathBuf, Error> {
     if path.is_file() { Ok(path) } else { Err(format!("{} is missing: run scripts/demo.sh", path.display()).into()) }
 }
 
-fn fingerprint(quantize: &Path, inputs: &[(&str, PathBuf)], alpha: f64) -> Result<String, Error> {
+fn fingerprint(quantize: &Path, inputs: &[(&str, PathBuf)], numbers: [f64; 2]) -> Result<String, Error> {
     let mut hash = Sha256::new();
-    hash.update(alpha.to_le_bytes());
+    numbers.iter().for_each(|n| hash.update(n.to_le_bytes()));
     for file in inputs.iter().map(|(_, file)| file.as_path()).chain([quantize]) {
         let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
         hash.update(Sha256::digest(&bytes));

@@ -16,7 +16,9 @@ async fn a_ready_tier_shows_its_models() {
     let reply = Rig::start().await.asked(Method::GET, "/readyz").await;
     assert_eq!(reply.status, 200);
     let bundle = "07".repeat(32);
-    let models = json!([{"model":"movies","version":"7","variant":"w4","bundle":bundle,"catalog":3}]);
+    let models = json!([
+        {"model":"movies","version":"7","variant":"w4","runs_on":"nothing","bundle":bundle,"catalog":3}
+    ]);
     assert_eq!(reply.json(), json!({"ready": true, "missing": [], "models": models}));
 }
 

@@ -60,7 +60,7 @@ async fn an_unknown_path_is_404() {
 
 #[tokio::test]
 async fn a_wrong_method_is_405_and_told_the_right_one() {
-    let rig = Rig::start().await;
+    let rig = Rig::region().await;
     for path in [RANK, "/v1/escalate"] {
         let get = Request::get(path).body(Full::default()).unwrap();
         let reply = rig.http1().await.send(get).await;
@@ -118,7 +118,7 @@ async fn a_body_that_stalls_is_408() {
 
 #[tokio::test]
 async fn a_wrong_content_type_is_415_and_told_the_right_one() {
-    let rig = Rig::start().await;
+    let rig = Rig::region().await;
     for (path, expected) in [(RANK, "application/json"), ("/v1/escalate", "application/cbor")] {
         let mut request = post(path, &asking("movies"));
         request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
@@ -185,15 +185,38 @@ async fn those_who_send_slowly_do_not_hold_the_places_of_others() {
 }
 
 #[tokio::test]
+async fn those_who_have_sent_a_byte_do_not_hold_the_memory_of_others() {
+    let rig = Rig::with(Limits { max_in_flight: 4, ..Limits::default() }).await;
+    let mut slow = Vec::new();
+    let head = "POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    for rest in ["transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", "content-length: 1048576\r\n\r\n{"] {
+        for _ in 0..8 {
+            let mut io = TcpStream::connect(rig.http).await.unwrap();
+            io.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
+            slow.push(io);
+        }
+    }
+    while rig.metric("edge_in_flight_requests").await < 16.0 {}
+    assert_eq!(rig.rank(&asking("movies")).await.status, 200);
+    assert_eq!(rig.metric("edge_refused_total{reason=\"bodies\"}").await, 0.0);
+}
+
+#[tokio::test]
 async fn bodies_beyond_the_memory_for_them_are_429() {
-    let rig = Rig::with(Limits { max_in_flight: 1, ..Limits::default() }).await;
+    let rig = Rig::with(Limits { max_in_flight: 1, max_body_bytes: 1 << 16, ..Limits::default() }).await;
+    let head = "POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let mut slow = TcpStream::connect(rig.http).await.unwrap();
-    let head =
-        "POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n{";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await.unwrap();
     while rig.metric("edge_in_flight_requests").await < 1.0 {}
-    rig.rank(&asking("movies")).await.is_problem(429, "overloaded");
-    assert_eq!(rig.metric("edge_refused_total{reason=\"bodies\"}").await, 1.0);
+    // The room is for one of the longest bodies, and a little of it is taken.
+    let declared = "content-length: 65536\r\n\r\n".to_owned();
+    let arriving = format!("transfer-encoding: chunked\r\n\r\n10000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x10000));
+    for (before, rest) in [declared, arriving].into_iter().enumerate() {
+        let answer = raw(rig.http, format!("{head}{rest}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert_eq!(rig.metric("edge_refused_total{reason=\"bodies\"}").await, (before + 1) as f64);
+    }
+    assert_eq!(rig.rank(&asking("movies")).await.status, 200);
 }
 
 #[tokio::test]

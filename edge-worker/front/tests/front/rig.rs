@@ -140,12 +140,21 @@ impl Rig {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::at(Tier::Edge, limits).await
+    }
+
+    /// A tier that has one below it.
+    pub(crate) async fn region() -> Self {
+        Self::at(Tier::Region, Limits::default()).await
+    }
+
+    pub(crate) async fn at(tier: Tier, limits: Limits) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let certificate = Pem::new("test.crt", made.cert.pem());
         let key = Pem::new("test.key", made.signing_key.serialize_pem());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
-            tier: Tier::Edge,
+            tier,
             http: Some(any),
             https: Some(Https { address: any, tls: tls::server(&certificate, &key).expect("an identity") }),
             admin: any,
@@ -153,8 +162,7 @@ impl Rig {
             drain_notice: Duration::ZERO,
         };
         let probe = Arc::new(Probe::new());
-        let front =
-            front::serve(settings, probe.clone(), front::metrics::registry(Tier::Edge)).await.expect("it starts");
+        let front = front::serve(settings, probe.clone(), front::metrics::registry(tier)).await.expect("it starts");
         let (http, https) = (front.http().expect("bound"), front.https().expect("bound"));
         Self { probe, http, https, admin: front.admin(), roots: certificate, front }
     }

@@ -3,6 +3,8 @@
 //! A job is one call of a guest. It is refused at the door when the queue is full, dropped when nobody waits for it,
 //! and fails alone when its guest fails: that guest's thread makes a new instance while the others go on.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -92,7 +94,7 @@ impl Pool {
             thread::Builder::new()
                 .name(format!("guest-{number}"))
                 .spawn(move || {
-                    let started = Instance::start(&shared.program, &shared.load);
+                    let started = caught(|| Instance::start(&shared.program, &shared.load));
                     let (instance, result) = match started {
                         Ok(instance) => (Some(instance), Ok(())),
                         Err(fault) => (None, Err(fault)),
@@ -171,10 +173,10 @@ impl Shared {
             if !job.is_wanted(started) {
                 continue;
             }
-            let result = match &job.work {
+            let result = caught(|| match &job.work {
                 Work::Rank(call) => instance.rank(call),
                 Work::Resume { held, outcome } => instance.resume(held, outcome),
-            };
+            });
             let (queued, ran) = (started - job.queued, started.elapsed());
             self.metrics.ran(queued, ran);
             let fault = result.as_ref().err().cloned();
@@ -200,7 +202,7 @@ impl Shared {
     /// A new instance in place of one that failed; `None` when the pool is gone.
     fn replace(&self) -> Option<Instance> {
         loop {
-            match Instance::start(&self.program, &self.load) {
+            match caught(|| Instance::start(&self.program, &self.load)) {
                 Ok(instance) => return Some(instance),
                 Err(fault) => {
                     self.metrics.failed(&fault);
@@ -212,6 +214,18 @@ impl Shared {
             }
         }
     }
+}
+
+/// Turns a panic on this side of the guest into a fault, so that its thread goes on. What the panic may have broken is
+/// the instance, which is replaced.
+fn caught<T>(work: impl FnOnce() -> Result<T, GuestFault>) -> Result<T, GuestFault> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| Err(GuestFault::Host(text(panic.as_ref()).to_owned())))
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let literal = || panic.downcast_ref::<&str>().copied();
+    panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("no message")
 }
 
 /// Counted among the guests that can take a call, even if its thread should panic.
@@ -229,5 +243,17 @@ impl Drop for Live<'_> {
     fn drop(&mut self) {
         self.0.live.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.instances(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_host_costs_the_instance_and_not_the_thread() {
+        let fault = caught::<()>(|| panic!("on purpose")).expect_err("it panics");
+        assert_eq!(fault, GuestFault::Host("on purpose".to_owned()));
+        assert!(!fault.is_sound());
     }
 }

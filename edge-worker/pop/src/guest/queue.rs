@@ -11,7 +11,10 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
+    /// One waiter is woken for one item, so none but receivers wait here.
     changed: Condvar,
+    /// Where the others wait.
+    closed: Condvar,
     capacity: usize,
 }
 
@@ -24,7 +27,7 @@ struct State<T> {
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         let state = State { items: VecDeque::with_capacity(capacity), closed: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), capacity }
+        Self { state: Mutex::new(state), changed: Condvar::new(), closed: Condvar::new(), capacity }
     }
 
     /// Adds an item at the end.
@@ -74,7 +77,7 @@ impl<T> Queue<T> {
 
     /// Waits for the queue to be closed, at most for `time`.
     pub(crate) fn is_closed_after(&self, time: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.state(), time, |state| !state.closed);
+        let waited = self.closed.wait_timeout_while(self.state(), time, |state| !state.closed);
         waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
@@ -84,6 +87,7 @@ impl<T> Queue<T> {
         state.closed = true;
         state.items.clear();
         self.changed.notify_all();
+        self.closed.notify_all();
     }
 
     /// No code of others runs under the lock but `T`'s drop, so a poisoned state is a sound one.
@@ -119,6 +123,24 @@ mod tests {
         let queue = Queue::new(1);
         assert_eq!((queue.push(1, |_| true), queue.push_first(2)), (Ok(()), Ok(())));
         assert_eq!((queue.pop(), queue.pop()), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn an_item_wakes_a_receiver_and_not_who_waits_for_the_end() {
+        let queue = &Queue::new(1);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let end = scope.spawn(|| queue.is_closed_after(Duration::from_secs(60)));
+            // Long enough for each to wait, in this order.
+            std::thread::sleep(Duration::from_millis(50));
+            scope.spawn(move || tell.send(queue.pop()));
+            std::thread::sleep(Duration::from_millis(50));
+            let pushed = queue.push(1, |_| true);
+            let got = told.recv_timeout(Duration::from_secs(10));
+            queue.close();
+            assert_eq!((pushed, got), (Ok(()), Ok(Some(1))));
+            assert!(end.join().expect("no panic"));
+        });
     }
 
     #[test]

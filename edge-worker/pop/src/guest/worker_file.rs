@@ -90,7 +90,7 @@ fn the_worker_escalates_when_it_is_not_and_another_goes_on() {
     let program = Program::compile(&sample::worker(), LIMITS).expect("a worker");
     let load = load(Tier::Region);
     let step = Instance::start(&program, &load).expect("an instance").rank(&call).expect("a step");
-    let Step::Escalate { held, message } = step else { panic!("{step:?}") };
+    let Step::Escalate { held, message, .. } = step else { panic!("{step:?}") };
     assert_eq!((message.why, message.from), (Why::Unsure, Tier::Region));
     assert_eq!(message.request, call.request);
     let mut another = Instance::start(&program, &load).expect("an instance");

@@ -1,7 +1,7 @@
 //! Tests on what is answered when parts fail, with workers made by hand and upstreams on the loopback.
 
 use front::RequestId;
-use shared_model::wire::{Refusal, Tier};
+use shared_model::wire::{Candidate, Refusal, Tier};
 use tempfile::TempDir;
 
 use super::*;
@@ -59,17 +59,26 @@ async fn rank(service: &Service) -> Result<Answer, Failure> {
     service.rank(call(sample::request(1.0), TIMEOUT)).await
 }
 
+fn answer(version: &str, degradation: u8) -> Box<Answer> {
+    let answer = served().by_popularity(&sample::request(1.0), Reason::Sure);
+    Box::new(Answer { version: version.to_owned(), degradation, ..answer })
+}
+
 /// The step of a worker that answers.
 fn answers(version: &str) -> Step {
-    let answer = served().by_popularity(&sample::request(1.0), Reason::Sure);
-    Step::Answer(Box::new(Answer { version: version.to_owned(), degradation: 0, ..answer }))
+    Step::Answer(answer(version, 0))
 }
 
 /// A worker whose `rank` escalates and whose `resume` is this.
 fn escalates(resume: &str) -> String {
+    escalates_with(None, resume)
+}
+
+/// One that knows already what it will answer if nobody is above.
+fn escalates_with(ready: Option<Box<Answer>>, resume: &str) -> String {
     let (request, stamp) = (sample::request(1.0), served().stamp);
     let message = Escalation { request, stamp, from: Tier::Edge, why: Why::Unsure, remaining_us: 0 };
-    worker(&Step::Escalate { held: vec![1, 2, 3], message: Box::new(message) }, "(call $good)", resume)
+    worker(&Step::Escalate { held: vec![1, 2, 3], message: Box::new(message), ready }, "(call $good)", resume)
 }
 
 fn by_popularity(result: Result<Answer, Failure>) {
@@ -132,6 +141,40 @@ async fn an_answer_from_above_stands_when_the_guest_cannot_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_above_and_a_guest_that_cannot_go_on_is_level_3() {
     by_popularity(rank(&edge(&escalates("unreachable"), None)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_above_and_an_answer_that_is_ready_needs_no_second_call() {
+    let service = edge(&escalates_with(Some(answer("own", 1)), "unreachable"), None);
+    let answer = rank(&service).await.expect("an answer");
+    assert_eq!((answer.version.as_str(), answer.degradation), ("own", 1));
+    assert_eq!(service.health(), Health::Ready, "the guest was not called again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_guest_cannot_go_on_scores_are_better_than_popularity() {
+    for (degradation, expected) in [(0, "above"), (3, "own")] {
+        let step = Step::Answer(answer("above", degradation));
+        let (_front, upstream) = above(&worker(&step, "(call $good)", "unreachable")).await;
+        let service = edge(&escalates_with(Some(answer("own", 1)), "unreachable"), Some(upstream));
+        assert_eq!(rank(&service).await.expect("an answer").version, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_the_limits_goes_up_without_the_guest() {
+    let many = (0..=sample::LIMITS.max_candidates).map(|i| Candidate { id: format!("m{i}"), features: None });
+    let request = RankRequest { candidates: many.collect(), ..sample::request(1.0) };
+    let (_front, upstream) = above(&worker(&answers("above"), "(call $good)", "unreachable")).await;
+    for upstream in [None, Some(upstream)] {
+        let asks = upstream.is_some();
+        let service = edge(&worker(&answers("own"), "(call $good)", "(call $good)"), upstream);
+        let answer = service.rank(call(request.clone(), TIMEOUT)).await.expect("an answer");
+        // The tier above has the same limits and nobody above it.
+        assert_eq!((answer.degradation, answer.reason, answer.version.as_str()), (3, Reason::UpstreamGone, "7"));
+        assert_eq!(sample::ids(&answer.ranked), ["m0", "m1"]);
+        assert_eq!((answer.timing.upstream > 0, answer.timing.score), (asks, 0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
