@@ -13,10 +13,10 @@ use shared_model::variant::{Variant, VariantName};
 use crate::check::{self, Checked};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::failure::Failure;
-use crate::gate::{Claim, Outcome, certify};
+use crate::gate::{Claim, Outcome, answers, certify};
 use crate::import::{Imported, import};
 use crate::progress::Progress;
-use crate::score::{Encoding, Scorer, Set};
+use crate::score::{Encoding, Scored, Scorer, Set};
 use crate::search;
 use crate::source::{self, SourceError};
 use crate::write::{self, Place};
@@ -60,6 +60,9 @@ pub struct Options {
     /// The probability that the certification errs.
     #[arg(long, default_value_t = 0.05, value_parser = probability)]
     pub delta: f64,
+    /// The share of the full-precision bytes that the edge's variant may take; tensors go to 4 bits until it fits.
+    #[arg(long, default_value_t = 0.22, value_parser = probability)]
+    pub edge_share: f64,
     /// The k of the policy.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
@@ -170,7 +173,7 @@ fn quantize(
 ) -> Result<[Variant; 3], Failure> {
     let w8 = search::w8(&full);
     let calibration = encoding.lines(&options.calibration, SEARCH_REQUESTS)?;
-    let w4 = search::w4(&full, &w8, &calibration, encoding.schema, progress)
+    let w4 = search::w4(&full, &w8, options.edge_share, &calibration, encoding.schema, progress)
         .map_err(|e| Failure::scorer(&options.model, e))?;
     Ok([w4, w8, full])
 }
@@ -179,7 +182,7 @@ fn scorers(options: &Options, variants: &[Variant; 3], schema: &Schema) -> Resul
     variants.iter().map(|v| Scorer::new(v, schema).map_err(|e| Failure::scorer(&options.model, e))).collect()
 }
 
-/// Certifies one policy a tier below the origin, and hands on what was scored.
+/// Certifies one policy a tier below the origin, lowest first, and hands on what was scored.
 fn gate(
     options: &Options,
     scorers: &[Scorer],
@@ -188,20 +191,31 @@ fn gate(
 ) -> Result<(Vec<Policy>, Set), Failure> {
     let set = encoding.score(&options.gate, &scorers.iter().collect::<Vec<_>>(), progress)?;
     let claim = Claim { alpha: options.alpha, delta: options.delta, k: options.k };
-    let policy = |own: usize| {
+    let mut policies: Vec<Policy> = Vec::new();
+    for own in 0..REFERENCE {
         let outcomes: Vec<Outcome> = set
             .requests
             .iter()
             .map(|r| Outcome::of(&r.user, &r.scores[own], &r.scores[REFERENCE], options.k))
             .collect();
-        certify(VariantName::ALL[own], &outcomes, claim)
-    };
-    Ok(((0..REFERENCE).map(policy).collect(), set))
+        let reaches = |i: usize| is_sent_up_to(own, &set.requests[i], &policies, options.k);
+        let policy = certify(VariantName::ALL[own], &outcomes, reaches, claim);
+        policies.push(policy);
+    }
+    Ok((policies, set))
+}
+
+/// Whether no tier below that of the variant at `own` answers the request.
+fn is_sent_up_to(own: usize, request: &Scored, policies: &[Policy], k: u32) -> bool {
+    (0..own).all(|below| !answers(policies, VariantName::ALL[below], &request.scores[below], k))
 }
 
 /// One evaluation a variant.
 pub(crate) fn evaluations(set: &Set, k: u32, policies: &[Policy]) -> Vec<Evaluation> {
-    let one = |(own, name): (usize, &VariantName)| evaluate(*name, &set.requests, (own, REFERENCE), k, policies);
+    let one = |(own, name): (usize, &VariantName)| {
+        let reaches = |request: &Scored| is_sent_up_to(own, request, policies, k);
+        evaluate(*name, &set.requests, (own, REFERENCE), k, policies, reaches)
+    };
     VariantName::ALL.iter().enumerate().map(one).collect()
 }
 

@@ -16,7 +16,7 @@ pub use reference::{Reference, ReferenceError};
 
 use crate::import::Imported;
 use crate::progress::Progress;
-use crate::score::{Encoding, Line, Scorer, ScorerError};
+use crate::score::{Encoding, Line, Scorer, ScorerError, ranked};
 use crate::source::SourceError;
 
 /// How many calibration requests are checked; all of them if there are fewer.
@@ -136,8 +136,12 @@ pub fn check(
     let mut difference = Difference::default();
     let mut first = None;
     let bar = progress.steps(lines.len(), "comparing with tract");
-    let mut candidates = 0;
+    let (mut requests, mut candidates) = (0, 0);
     for line in &lines {
+        if line.prepared.is_empty() {
+            bar.inc(1);
+            continue;
+        }
         let at = || format!("{}:{}", calibration.display(), line.number);
         let run = |e| SourceError::line(calibration, line.number, e);
         let scores = scorer.score(&mut arena, &line.prepared).map_err(run)?;
@@ -157,13 +161,18 @@ pub fn check(
                 return Err(CheckError::Depends { candidate, at: at(), how });
             }
         }
+        requests += 1;
         candidates += scores.len();
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if requests == 0 {
+        let what = format!("none of its first {CHECKED_REQUESTS} requests has candidates to compare with tract on");
+        return Err(SourceError::file(calibration, what).into());
+    }
     match first {
         Some(at) => Err(CheckError::Differs { difference, at }),
-        None => Ok(Checked { requests: lines.len(), candidates, difference }),
+        None => Ok(Checked { requests, candidates, difference }),
     }
 }
 
@@ -179,9 +188,8 @@ fn companies(line: &Line) -> [(&'static str, Vec<usize>); 3] {
 
 fn with_candidates(line: &Line, positions: &[usize]) -> shared_model::wire::RankRequest {
     let mut request = line.request.clone();
-    let ranked: Vec<_> =
-        line.request.candidates.iter().filter(|c| !line.request.exclude.contains(&c.id)).cloned().collect();
-    request.candidates = positions.iter().map(|&i| ranked[i].clone()).collect();
+    let ranked = ranked(&line.request);
+    request.candidates = positions.iter().map(|&i| line.request.candidates[ranked[i]].clone()).collect();
     request
 }
 

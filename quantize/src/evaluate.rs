@@ -1,11 +1,14 @@
 //! How well a variant ranks: against the relevant items, and against the reference.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use shared_model::bundle::Quality;
-use shared_model::gate::{Policy, certified, margin};
+use shared_model::gate::{Policy, margin};
 use shared_model::topk::{same_set, top};
 use shared_model::variant::VariantName;
 
+use crate::gate::answers;
 use crate::score::Scored;
 
 /// The quality of one variant on one request file.
@@ -23,7 +26,8 @@ pub struct Evaluation {
     pub agreement: f64,
     /// The mean share of the reference's top-k set that is in this one's.
     pub overlap: f64,
-    /// The share of requests that the policy lets the tier answer; `None` without a policy.
+    /// Of the requests that the tiers below send up, the share that the policy lets the tier answer; `None` without a
+    /// policy, or if none is sent up.
     pub answered: Option<f64>,
     /// The share of those with another top-k set; `None` if there are none.
     pub wrong: Option<f64>,
@@ -56,7 +60,8 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the variant whose scores are at `own` in each request, against those at `reference`.
+/// Evaluates the variant whose scores are at `own` in each request, against those at `reference`; what its policy lets
+/// it answer is counted over the requests that `reaches` is true for, those that no tier below answers.
 #[must_use]
 pub fn evaluate(
     variant: VariantName,
@@ -64,6 +69,7 @@ pub fn evaluate(
     (own, reference): (usize, usize),
     k: u32,
     policies: &[Policy],
+    reaches: impl Fn(&Scored) -> bool,
 ) -> Evaluation {
     let mut relevance = Mean::<3>::default();
     let (mut agreement, mut overlap, mut answered, mut wrong) =
@@ -74,12 +80,18 @@ pub fn evaluate(
         if let Some(r) = relevant(scores, &request.relevant, k as usize) {
             relevance.add(r);
         }
-        let Some(margin) = margin(scores, k as usize) else { continue };
+        if margin(scores, k as usize).is_none() {
+            continue;
+        }
         let (ours, theirs) = (top(scores, k as usize), top(&request.scores[reference], k as usize));
         let agrees = same_set(&ours, &theirs);
         agreement.add([f64::from(u8::from(agrees))]);
-        overlap.add([theirs.iter().filter(|i| ours.contains(i)).count() as f64 / f64::from(k)]);
-        let sure = certified(policies, variant, k, scores.len()).is_some_and(|(_, t)| margin >= t);
+        let shared: HashSet<_> = ours.iter().collect();
+        overlap.add([theirs.iter().filter(|i| shared.contains(i)).count() as f64 / f64::from(k)]);
+        if !reaches(request) {
+            continue;
+        }
+        let sure = answers(policies, variant, scores, k);
         answered.add([f64::from(u8::from(sure))]);
         if sure {
             wrong.add([f64::from(u8::from(!agrees))]);
@@ -99,17 +111,19 @@ pub fn evaluate(
 
 /// Hit, NDCG and AUC of one request; a tie counts against the relevant item.
 fn relevant(scores: &[f32], relevant: &[usize], k: usize) -> Option<[f64; 3]> {
-    let irrelevant = scores.len() - relevant.len();
-    if relevant.is_empty() || irrelevant == 0 {
+    let positions: HashSet<usize> = relevant.iter().copied().collect();
+    let mut irrelevant: Vec<f32> = (0..scores.len()).filter(|i| !positions.contains(i)).map(|i| scores[i]).collect();
+    if relevant.is_empty() || irrelevant.is_empty() {
         return None;
     }
-    let above = |p: usize| (0..scores.len()).filter(|i| !relevant.contains(i) && scores[*i] >= scores[p]).count();
+    irrelevant.sort_by(|a, b| b.total_cmp(a));
+    let above = |p: usize| irrelevant.partition_point(|s| *s >= scores[p]);
     let mut best_first = relevant.to_vec();
     best_first.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     let ranks: Vec<usize> = best_first.iter().enumerate().map(|(better, p)| above(*p) + better).collect();
     let gain = |rank: usize| if rank < k { 1.0 / (rank as f64 + 2.0).log2() } else { 0.0 };
     let ideal: f64 = (0..relevant.len()).map(gain).sum();
-    let below: f64 = best_first.iter().map(|p| 1.0 - above(*p) as f64 / irrelevant as f64).sum();
+    let below: f64 = best_first.iter().map(|p| 1.0 - above(*p) as f64 / irrelevant.len() as f64).sum();
     Some([
         f64::from(u8::from(ranks.iter().any(|r| *r < k))),
         ranks.iter().map(|r| gain(*r)).sum::<f64>() / ideal,
@@ -167,15 +181,18 @@ mod tests {
     fn compares_sets_and_counts_what_the_policy_answers() {
         let requests =
             [scored(&[], &[3.0, 2.0, 0.0], &[3.0, 2.0, 0.0]), scored(&[], &[3.0, 2.9, 0.0], &[2.0, 3.0, 0.0])];
-        let plain = evaluate(VariantName::W8, &requests, (0, 1), 1, &[]);
+        let plain = evaluate(VariantName::W8, &requests, (0, 1), 1, &[], |_| true);
         assert_eq!((plain.agreement, plain.overlap, plain.answered, plain.wrong), (0.5, 0.5, None, None));
         assert_eq!((plain.relevance, plain.quality()), (None, None));
         let outcomes: Vec<crate::gate::Outcome> = (0..300)
             .map(|i| crate::gate::Outcome { user: format!("u{i}"), margin: Some(0.5), agrees: true, n: 3 })
             .collect();
         let claim = crate::gate::Claim { alpha: 0.05, delta: 0.05, k: 1 };
-        let policy = crate::gate::certify(VariantName::W8, &outcomes, claim);
-        let gated = evaluate(VariantName::W8, &requests, (0, 1), 1, &[policy]);
+        let policy = crate::gate::certify(VariantName::W8, &outcomes, |_| true, claim);
+        let policies = [policy];
+        let gated = evaluate(VariantName::W8, &requests, (0, 1), 1, &policies, |_| true);
         assert_eq!((gated.answered, gated.wrong), (Some(0.5), Some(0.0)));
+        let hard = evaluate(VariantName::W8, &requests, (0, 1), 1, &policies, |r| r.scores[0][1] > 2.5);
+        assert_eq!((hard.requests, hard.answered, hard.wrong), (2, Some(0.0), None), "of what reaches it");
     }
 }

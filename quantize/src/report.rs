@@ -56,8 +56,8 @@ pub(crate) fn evaluations(evaluations: &[Evaluation], policies: &[Policy]) -> St
         &format!("top-{k} as f32"),
         "overlap",
         "threshold",
-        "answered",
-        "wrong",
+        "answers of sent up",
+        "wrong of those",
     ];
     let mut rows = table(&heads);
     for e in evaluations {
@@ -88,7 +88,7 @@ pub(crate) fn evaluations(evaluations: &[Evaluation], policies: &[Policy]) -> St
     }
     let requests = evaluations.first().map_or(0, |e| e.requests);
     format!(
-        "{rows}\non {requests} requests; a tie counts against the relevant item; answered: the share that the policy lets the tier answer; wrong: of those, another top-{k} set than f32"
+        "{rows}\non {requests} requests; a tie counts against the relevant item; answers of sent up: of the requests that no tier below answers (for the edge, of all), the share that the policy lets the tier answer; wrong of those: the share with another top-{k} set than f32"
     )
 }
 

@@ -10,12 +10,15 @@ use shared_model::tensor::{GROUP, Tensor};
 /// The shares of the range that are tried.
 const CLIPS: [f32; 9] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];
 
-/// A linear's weight, one scale an output.
+/// A linear's weight, scale and offset an output.
 #[must_use]
 pub fn linear8(outputs: usize, inputs: usize, w: &[f32]) -> Tensor {
-    let rows: Vec<(Vec<i8>, f32)> = w.par_chunks_exact(inputs.max(1)).map(symmetric).collect();
-    let scale = rows.iter().map(|(_, s)| *s).collect();
-    Tensor::Linear8 { outputs, inputs, q: rows.into_iter().flat_map(|(q, _)| q).collect(), scale }
+    let rows = table(inputs, w, 255);
+    // Signed weights, as products of small integers want them: 128 steps move from q to the offset.
+    let q = rows.iter().flat_map(|r| r.q.iter().map(|q| (q ^ 128).cast_signed())).collect();
+    let scale: Vec<f32> = rows.iter().map(|r| r.scale.to_f32()).collect();
+    let offset = rows.iter().zip(&scale).map(|(r, s)| r.min.to_f32() + 128.0 * s).collect();
+    Tensor::Linear8 { outputs, inputs, q, scale, offset }
 }
 
 /// A linear's weight, scale and minimum a group of [`GROUP`] inputs.
@@ -54,6 +57,7 @@ struct Rounded {
     min: f16,
 }
 
+/// Rows of `width`, each with its scale and minimum.
 fn table(width: usize, w: &[f32], steps: u8) -> Vec<Rounded> {
     w.par_chunks_exact(width.max(1)).map(|row| asymmetric(row, steps)).collect()
 }
@@ -61,25 +65,6 @@ fn table(width: usize, w: &[f32], steps: u8) -> Vec<Rounded> {
 /// Two a byte, low nibble first.
 fn pack(q: &[u8]) -> Vec<u8> {
     q.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect()
-}
-
-/// `w ≈ q * scale`, q in -127..=127.
-fn symmetric(w: &[f32]) -> (Vec<i8>, f32) {
-    let most = w.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let tried = CLIPS.iter().map(|clip| {
-        let scale = most * clip / 127.0;
-        let scale = if scale.is_normal() { scale } else { 1.0 };
-        let error: f64 = w.iter().map(|x| squared(nearest_signed(*x, scale) * scale - x)).sum();
-        (error, scale)
-    });
-    let scale = least(tried);
-    #[expect(clippy::cast_possible_truncation, reason = "a whole number in -127..=127")]
-    let q = w.iter().map(|x| nearest_signed(*x, scale) as i8).collect();
-    (q, scale)
-}
-
-fn nearest_signed(x: f32, scale: f32) -> f32 {
-    (x / scale).round_ties_even().clamp(-127.0, 127.0)
 }
 
 /// `w ≈ q * scale + min`, q in 0..=steps.

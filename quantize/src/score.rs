@@ -1,5 +1,6 @@
 //! Scores request files: streamed in batches, decoded, encoded and scored in parallel, in the order of the file.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -161,10 +162,17 @@ impl Encoding<'_> {
         let request = decoded.request;
         let prepared = prepare(self.schema, self.catalog, &request)
             .map_err(|r| SourceError::line(path, number, format!("`{}`: {}", r.field, r.message)))?;
-        let ranked = request.candidates.iter().filter(|c| !request.exclude.contains(&c.id));
-        let relevant = ranked.enumerate().filter(|(_, c)| decoded.relevant.contains(&c.id)).map(|(i, _)| i).collect();
+        let wanted: HashSet<&str> = decoded.relevant.iter().map(String::as_str).collect();
+        let ids = ranked(&request).into_iter().map(|i| request.candidates[i].id.as_str());
+        let relevant = ids.enumerate().filter(|(_, id)| wanted.contains(id)).map(|(i, _)| i).collect();
         Ok(Line { number, request, prepared, relevant })
     }
+}
+
+/// The positions of the candidates that are not excluded.
+pub(crate) fn ranked(request: &RankRequest) -> Vec<usize> {
+    let excluded: HashSet<&str> = request.exclude.iter().map(String::as_str).collect();
+    (0..request.candidates.len()).filter(|&i| !excluded.contains(request.candidates[i].id.as_str())).collect()
 }
 
 fn scored(path: &Path, line: Line, scorers: &[&Scorer], arenas: &mut [Arena]) -> Result<Option<Scored>, SourceError> {

@@ -17,8 +17,6 @@ use crate::score::{Line, Scorer, ScorerError};
 
 /// Tensors of no more elements stay in full precision: they cost little.
 const SMALL: usize = 256;
-/// The share of the f32 bytes that the edge's variant may take.
-const EDGE_SHARE: f64 = 0.22;
 
 /// What a constant is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +37,15 @@ pub fn w8(full: &Variant) -> Variant {
     Variant { name: VariantName::W8, graph: full.graph.clone(), tensors }
 }
 
-/// The edge's variant: from `w8`, tensors go to 4 bits in the order of least damage until the bytes are as wanted.
+/// The edge's variant: from `w8`, tensors go to 4 bits in the order of least damage until no more than `share` of the f32
+/// bytes are left.
 ///
 /// # Errors
 /// A tried variant cannot be run.
 pub fn w4(
     full: &Variant,
     w8: &Variant,
+    share: f64,
     calibration: &[Line],
     schema: &Schema,
     progress: &Progress,
@@ -65,7 +65,7 @@ pub fn w4(
     }
     bar.finish_and_clear();
     moves.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    let wanted = full.tensor_bytes() as f64 * EDGE_SHARE;
+    let wanted = full.tensor_bytes() as f64 * share;
     let mut mix = Variant { name: VariantName::W4, ..w8.clone() };
     for (_, name, tensor) in moves {
         if mix.tensor_bytes() as f64 <= wanted {

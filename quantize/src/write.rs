@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest};
+use shared_model::limits;
 use tempfile::TempDir;
 
-use crate::source::SourceError;
+use crate::source::{self, SourceError};
 
 /// A place for a bundle, reserved before the long run.
 #[derive(Debug)]
@@ -22,13 +23,7 @@ impl Place {
     pub fn reserve(out: &Path) -> Result<Self, SourceError> {
         let io = |e| SourceError::io(out, e);
         if out.exists() {
-            if !out.is_dir() {
-                return Err(SourceError::file(out, "is not a folder"));
-            }
-            let empty = out.read_dir().map_err(io)?.next().is_none();
-            if !empty && !out.join(MANIFEST).is_file() {
-                return Err(SourceError::file(out, "holds something that is not a bundle: name another folder"));
-            }
+            replaceable(out)?;
         }
         let parent = match out.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
@@ -59,20 +54,47 @@ impl Place {
     }
 
     fn take_place(self) -> Result<(), SourceError> {
-        let io = |e| SourceError::io(&self.out, e);
-        let staged = self.staging.keep();
-        let moved = if self.out.exists() {
-            let old = staged.with_extension("old");
-            std::fs::rename(&self.out, &old)
-                .and_then(|()| {
-                    std::fs::rename(&staged, &self.out).or_else(|e| std::fs::rename(&old, &self.out).and(Err(e)))
-                })
-                .and_then(|()| std::fs::remove_dir_all(&old))
-        } else {
-            std::fs::rename(&staged, &self.out)
-        };
-        moved.map_err(io)
+        let Self { out, staging } = self;
+        let io = |e| SourceError::io(&out, e);
+        if !out.exists() {
+            std::fs::rename(staging.path(), &out).map_err(io)?;
+            let _ = staging.keep();
+            return Ok(());
+        }
+        // The build took a while: look again before anything is removed.
+        replaceable(&out)?;
+        let old = staging.path().with_extension("old");
+        std::fs::rename(&out, &old).map_err(io)?;
+        if let Err(e) = std::fs::rename(staging.path(), &out) {
+            std::fs::rename(&old, &out).map_err(|e| SourceError::io(&old, e))?;
+            return Err(io(e));
+        }
+        // The temporary folder is the bundle now: there is nothing to clean up.
+        let _ = staging.keep();
+        std::fs::remove_dir_all(&old).map_err(|e| SourceError::io(&old, e))
     }
+}
+
+/// Refuses what is neither an empty folder nor a bundle: replacing it would destroy what is not ours.
+fn replaceable(out: &Path) -> Result<(), SourceError> {
+    let io = |e| SourceError::io(out, e);
+    if !out.is_dir() {
+        return Err(SourceError::file(out, "is not a folder"));
+    }
+    let entries = out.read_dir().map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let manifest = source::bytes(&out.join(MANIFEST), limits::MAX_MANIFEST_BYTES).ok();
+    let manifest = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok());
+    let is_listed = |manifest: &Manifest, entry: &std::fs::DirEntry| {
+        let named = |name: &str| name == MANIFEST || manifest.files.contains_key(name);
+        entry.file_name().to_str().is_some_and(named) && entry.file_type().is_ok_and(|t| !t.is_dir())
+    };
+    if manifest.is_some_and(|m| entries.iter().all(|e| is_listed(&m, e))) {
+        return Ok(());
+    }
+    Err(SourceError::file(out, "holds something that is not a bundle: name another folder"))
 }
 
 /// A temporary folder is its owner's alone; a bundle is for whoever runs a tier.
@@ -121,6 +143,30 @@ mod tests {
         std::fs::write(dir.path().join("thesis.txt"), "precious").unwrap();
         let refused = Place::reserve(dir.path()).unwrap_err().to_string();
         assert!(refused.contains("not a bundle"), "{refused}");
+    }
+
+    #[test]
+    fn refuses_a_folder_with_the_manifest_of_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.txt"), "precious").unwrap();
+        let bundle = Manifest::new("m", "1", 1, b"").to_bytes();
+        for manifest in [b"{\"name\": \"an extension\"}".to_vec(), bundle] {
+            std::fs::write(dir.path().join(MANIFEST), manifest).unwrap();
+            let refused = Place::reserve(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains("not a bundle"), "{refused}");
+            assert_eq!(std::fs::read_to_string(dir.path().join("thesis.txt")).unwrap(), "precious");
+        }
+    }
+
+    #[test]
+    fn leaves_nothing_when_the_place_was_taken_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        let place = Place::reserve(&out).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("thesis.txt"), "precious").unwrap();
+        place.fill(Manifest::new("m", "1", 1, b""), &[("a", b"1".to_vec())]).unwrap_err();
+        assert_eq!((names(dir.path()), names(&out)), (vec!["bundle".to_owned()], vec!["thesis.txt".to_owned()]));
     }
 
     #[test]

@@ -123,6 +123,18 @@ fn names_the_line_and_field_of_a_request_at_fault() {
 }
 
 #[test]
+fn refuses_calibration_requests_that_check_nothing() {
+    let emptied = |text: String| {
+        let mut requests: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        requests.iter_mut().for_each(|r| r["candidates"] = Value::Array(Vec::new()));
+        requests.iter().map(|r| format!("{r}\n")).collect::<String>()
+    };
+    let (code, said) = refusal("--calibration", "requests.calibration.jsonl", emptied);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("requests.calibration.jsonl: none of its first 64 requests has candidates"), "{said}");
+}
+
+#[test]
 fn names_the_line_of_an_item_at_fault() {
     let twice = |text: String| {
         let first = text.lines().next().unwrap().to_owned();

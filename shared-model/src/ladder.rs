@@ -219,7 +219,7 @@ impl Ladder {
             Err(NoScores::Failed) => return self.escalate(request, None, Why::WorkerFailed),
         };
         let ranked = prepared.ranked(&scores, request, self.ranking());
-        if matches!((request.tier, self.tier), (TierChoice::Edge, Tier::Edge) | (TierChoice::Region, Tier::Region)) {
+        if request.tier.names(self.tier) {
             return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
         }
         let policies = if call.below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };

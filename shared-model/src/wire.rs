@@ -79,6 +79,19 @@ pub enum TierChoice {
     Origin,
 }
 
+impl TierChoice {
+    /// Whether it is this tier that is asked for.
+    #[must_use]
+    pub fn names(self, tier: Tier) -> bool {
+        match self {
+            Self::Auto => false,
+            Self::Edge => tier == Tier::Edge,
+            Self::Region => tier == Tier::Region,
+            Self::Origin => tier == Tier::Origin,
+        }
+    }
+}
+
 /// A place where requests are answered, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 #[cbor(index_only)]

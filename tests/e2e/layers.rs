@@ -30,11 +30,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    MetadataCommand::new()
-        .manifest_path(manifest)
-        .other_options(["--offline".to_owned()])
-        .exec()
-        .expect("cargo metadata")
+    MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("cargo metadata")
 }
 
 /// What each room depends on outside its tests.

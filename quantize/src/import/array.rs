@@ -115,12 +115,15 @@ impl Array {
 }
 
 /// The number of elements of `shape`, if a constant may have that many.
+///
+/// An axis of length 0 does not make the others free: positions are listed along each of them.
 pub(crate) fn bounded_len(shape: &[usize]) -> Result<usize, String> {
-    shape
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .filter(|n| *n <= limits::MAX_TENSOR_ELEMENTS)
-        .ok_or_else(|| format!("shape {shape:?} has more than {} elements", limits::MAX_TENSOR_ELEMENTS))
+    let most = if shape.contains(&0) { limits::MAX_ROW_ELEMENTS } else { limits::MAX_TENSOR_ELEMENTS };
+    let extent = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
+    if extent.is_none_or(|n| n > most) {
+        return Err(format!("shape {shape:?} spans more than {most} elements"));
+    }
+    Ok(shape.iter().product())
 }
 
 /// The flat positions in an array of shape `from` of the elements of its broadcast to `to`.
@@ -209,5 +212,12 @@ mod tests {
         let one = Array::scalar("s", Data::Bool(vec![true]));
         assert!(one.broadcast(&[1 << 12, 1 << 12]).unwrap_err().contains("more than"));
         assert!(one.broadcast(&[usize::MAX, 2]).unwrap_err().contains("more than"));
+    }
+
+    #[test]
+    fn refuses_a_long_axis_beside_an_empty_one() {
+        assert_eq!(bounded_len(&[3, 0]), Ok(0));
+        assert!(bounded_len(&[1 << 40, 0]).unwrap_err().contains("more than"));
+        assert!(bounded_len(&[0, usize::MAX, usize::MAX]).unwrap_err().contains("more than"));
     }
 }

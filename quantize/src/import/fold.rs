@@ -15,6 +15,16 @@ use super::ops::layout;
 
 /// The node's results, if it is computed from constants and shapes alone.
 pub(super) fn fold(low: &mut Lowering, call: &Call) -> Result<Option<Vec<Value>>, Refusal> {
+    let folded = folded(low, call)?;
+    // What a Constant holds is in the file already.
+    if call.node.op != "Constant" {
+        let len = |v: &Value| if let Value::Const(a) = v { a.len() } else { 0 };
+        low.spend(folded.iter().flatten().map(len).sum())?;
+    }
+    Ok(folded)
+}
+
+fn folded(low: &mut Lowering, call: &Call) -> Result<Option<Vec<Value>>, Refusal> {
     match call.node.op.as_str() {
         "Shape" => return Ok(Some(vec![shape(low, call)?])),
         "Constant" => return Ok(Some(vec![Value::Const(Rc::new(constant(call)?.renamed(call.name())))])),
@@ -29,7 +39,7 @@ pub(super) fn fold(low: &mut Lowering, call: &Call) -> Result<Option<Vec<Value>>
     let Some(arrays) = constants(call) else { return Ok(None) };
     let results = match call.node.op.as_str() {
         "Split" => split(call)?,
-        _ => vec![one(call, &arrays)?],
+        _ => vec![one(call, &arrays, low.foldable)?],
     };
     Ok(Some(results.into_iter().map(|a| Value::Const(Rc::new(a.renamed(call.name())))).collect()))
 }
@@ -44,7 +54,8 @@ fn constants<'a>(call: &'a Call) -> Option<Vec<&'a Array>> {
     (!arrays.is_empty() || call.operands.is_empty()).then_some(arrays)
 }
 
-fn one(call: &Call, arrays: &[&Array]) -> Result<Array, Refusal> {
+/// The one result, which may be the concatenation of at most `foldable` elements.
+fn one(call: &Call, arrays: &[&Array], foldable: usize) -> Result<Array, Refusal> {
     let Some(&first) = arrays.first() else { return unfoldable() };
     let rank = first.shape.len();
     Ok(match call.node.op.as_str() {
@@ -75,14 +86,17 @@ fn one(call: &Call, arrays: &[&Array]) -> Result<Array, Refusal> {
             }
             out
         }
-        "Concat" => concat(arrays, axis(call.int("axis", 0), rank)?)?,
+        "Concat" => concat(arrays, axis(call.int("axis", 0), rank)?, foldable)?,
         "Range" => range(call)?,
         "Tile" => {
             let repeats = call.constant(1, "repeats")?.known_ints().ok_or_else(no_number)?;
             let mut out = first.clone();
             for (at, n) in layout::tiles(&repeats, rank)? {
                 let len = out.shape[at];
-                within(&[out.len(), n], first.len())?;
+                let mut shape = out.shape.clone();
+                shape[at] =
+                    len.checked_mul(n).ok_or_else(|| Refusal::Cannot("its result has too many elements".into()))?;
+                within(&shape, first.len())?;
                 out = out.select(at, &(0..len * n).map(|i| i % len.max(1)).collect::<Vec<_>>());
             }
             out
@@ -184,6 +198,7 @@ fn expand(low: &mut Lowering, call: &Call, array: &Array, dims: &[Int]) -> Resul
         return mixes(format!("it lays the candidates along axis {batch} of a constant of shape {:?}", array.shape));
     }
     out.shape.remove(batch);
+    low.spend(out.len())?;
     Ok(Value::Row(Row { id: low.constant(&out)?, batch }))
 }
 
@@ -194,7 +209,7 @@ fn split(call: &Call) -> Result<Vec<Array>, Refusal> {
     Ok(parts.iter().map(|p| array.select(at, p)).collect())
 }
 
-fn concat(arrays: &[&Array], at: usize) -> Result<Array, Refusal> {
+fn concat(arrays: &[&Array], at: usize, most: usize) -> Result<Array, Refusal> {
     let first = arrays[0];
     let beside = |a: &&Array| {
         a.shape.len() == first.shape.len()
@@ -205,6 +220,9 @@ fn concat(arrays: &[&Array], at: usize) -> Result<Array, Refusal> {
     }
     let mut shape = first.shape.clone();
     shape[at] = arrays.iter().map(|a| a.shape[at]).sum();
+    if bounded_len(&shape)? > most {
+        return cannot(super::lower::TOO_MUCH_FOLDED);
+    }
     let outer: usize = first.shape[..at].iter().product();
     macro_rules! join {
         ($kind:path) => {{
@@ -228,11 +246,13 @@ fn range(call: &Call) -> Result<Array, Refusal> {
         Some([Int::Rows]) => mixes("it numbers the candidates"),
         _ => cannot("only a range of integers is supported"),
     };
-    let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
-    let len = if step == 0 { 0 } else { (limit.saturating_sub(start).saturating_add(step - step.signum())) / step };
+    // In 128 bits, where no difference or product of the operands overflows.
+    let [start, limit, step] = [number(0)?, number(1)?, number(2)?].map(i128::from);
+    let len = if step == 0 { 0 } else { (limit - start + step - step.signum()) / step };
     let len = usize::try_from(len.max(0)).unwrap_or(usize::MAX);
     within(&[len], 0)?;
-    Ok(Array::ints(call.name(), (0..len as i64).map(|i| Int::Known(start + i * step))))
+    let values = (0..len as i128).filter_map(|i| i64::try_from(start + i * step).ok());
+    Ok(Array::ints(call.name(), values.map(Int::Known)))
 }
 
 fn cast(array: &Array, to: i64) -> Result<Array, Refusal> {

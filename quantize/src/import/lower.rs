@@ -12,6 +12,13 @@ use super::call::{Call, Refusal, Row, Value, cannot, mixes};
 use super::onnx::{Input, Model, Node, elem};
 use super::{Elem, ImportError, Imported, ModelInput, fold, ops};
 
+/// Elements that folding may compute beyond as many as the model stores.
+const FOLDED_ELEMENTS: usize = 64 << 20;
+
+/// Why a node that computes one constant too many is refused.
+pub(super) const TOO_MUCH_FOLDED: &str =
+    "the constants that the model computes come to too many elements: fold them first, for example with onnxsim";
+
 /// Lowers a whole model.
 pub(super) fn lower(model: &Model, specs: &[InputSpec]) -> Result<Imported, ImportError> {
     let mut lowering = Lowering::new(model);
@@ -37,6 +44,8 @@ pub(super) struct Lowering<'m> {
     pub(super) cardinality: HashMap<ValueId, (&'m str, usize)>,
     /// Linears without a bias whose result is used once: operand and weight.
     pub(super) open_linears: HashMap<ValueId, (ValueId, ValueId)>,
+    /// The elements that folding may still compute.
+    pub(super) foldable: usize,
 }
 
 impl<'m> Lowering<'m> {
@@ -53,6 +62,7 @@ impl<'m> Lowering<'m> {
             uses,
             cardinality: HashMap::new(),
             open_linears: HashMap::new(),
+            foldable: model.initializers.iter().map(|a| a.len()).fold(FOLDED_ELEMENTS, usize::saturating_add),
         }
     }
 
@@ -201,6 +211,13 @@ impl<'m> Lowering<'m> {
                 _ => return (output, Link::Identity),
             }
         }
+    }
+
+    /// Counts elements that folding computed; refused when all of them are too many.
+    pub(super) fn spend(&mut self, elements: usize) -> Result<(), Refusal> {
+        let Some(left) = self.foldable.checked_sub(elements) else { return cannot(TOO_MUCH_FOLDED) };
+        self.foldable = left;
+        Ok(())
     }
 
     /// How often the node's first result is used.

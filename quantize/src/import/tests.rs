@@ -283,6 +283,7 @@ fn refuses_a_tensor_whose_shape_lies() {
     assert!(lies(&[5]).contains("tensor `w`: shape [5] but 4 elements"));
     assert!(lies(&[-1]).contains("tensor `w`: impossible shape"));
     assert!(lies(&[i64::MAX, i64::MAX]).contains("more than"));
+    assert!(lies(&[1 << 40, 0]).contains("more than"));
 }
 
 #[test]
@@ -295,6 +296,18 @@ fn refuses_constants_that_would_fill_the_memory() {
             "y",
             &[],
         ),
+        Tiny::new().ints("from", &[], &[0]).ints("to", &[], &[i64::MIN]).ints("by", &[], &[-1]).node(
+            "Range",
+            &["from", "to", "by"],
+            "y",
+            &[],
+        ),
+        Tiny::new().ints("none", &[1 << 20, 0], &[]).ints("n", &[2], &[1 << 20, 1]).node(
+            "Tile",
+            &["none", "n"],
+            "y",
+            &[],
+        ),
         Tiny::new().ints("dims", &[2], &[1 << 20, 1 << 20]).node("ConstantOfShape", &["dims"], "y", &[]),
     ];
     for tiny in huge {
@@ -302,4 +315,28 @@ fn refuses_constants_that_would_fill_the_memory() {
             tiny.node("Cast", &["y"], "z", &[I("to", 1)]).node("Add", &["x", "z"], "s", &[]).summed("s").refusal();
         assert!(said.contains("elements"), "{said}");
     }
+}
+
+#[test]
+fn refuses_many_constants_that_would_fill_the_memory_together() {
+    let mut tiny = Tiny::new().ints("dims", &[1], &[1 << 20]);
+    for i in 0..65 {
+        tiny = tiny.node("ConstantOfShape", &["dims"], &format!("c{i}"), &[]);
+    }
+    let said = tiny.summed("x").refusal();
+    assert!(said.contains("node `ConstantOfShape_c64`") && said.contains("too many elements"), "{said}");
+}
+
+#[test]
+fn refuses_a_slice_that_names_an_axis_twice() {
+    let said = Tiny::new()
+        .floats("c", &[4], &ramp(4))
+        .ints("from", &[2], &[0, 2])
+        .ints("to", &[2], &[1, 4])
+        .ints("axes", &[2], &[0, 0])
+        .node("Slice", &["c", "from", "to", "axes"], "y", &[])
+        .node("Add", &["x", "y"], "s", &[])
+        .summed("s")
+        .refusal();
+    assert!(said.contains("node `Slice_y`") && said.contains("name an axis twice"), "{said}");
 }

@@ -228,6 +228,7 @@ pub(in super::super) fn slices(
     if [ends.len(), along.len(), steps.len()].iter().any(|&n| n != starts.len()) {
         return cannot("its bounds differ in number: the model is damaged");
     }
+    axes(&along, rank)?;
     let mut out = Vec::new();
     for (((&start, &end), &along), &step) in starts.iter().zip(&ends).zip(&along).zip(&steps) {
         let at = axis(along, rank)?;
