@@ -97,9 +97,9 @@ async fn busy() -> (Arc<Engine>, Registry, Receiver<usize>, Sender<()>) {
     (engine, registry, arrivals.await.unwrap(), let_through)
 }
 
-/// Waits until a job is in the queue.
-async fn queued(registry: &Registry) {
-    while !shown(registry).contains("origin_queue_depth 1") {
+/// Waits until so many jobs are in the queue.
+async fn waiting(registry: &Registry, jobs: usize) {
+    while !shown(registry).contains(&format!("origin_queue_depth {jobs}\n")) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -119,7 +119,7 @@ async fn a_full_queue_refuses_at_once() {
     let (engine, registry, _arrivals, _let_through) = busy().await;
     let waits = engine.clone();
     tokio::spawn(async move { waits.score(0, batch(2), soon()).await });
-    queued(&registry).await;
+    waiting(&registry, 1).await;
     assert_eq!(engine.score(0, batch(3), soon()).await, Err(ScoreError::Full));
 }
 
@@ -130,12 +130,14 @@ async fn a_job_that_nobody_waits_for_never_reaches_the_device() {
         let engine = engine.clone();
         async move { engine.score(0, batch(2), soon()).await }
     });
-    queued(&registry).await;
+    waiting(&registry, 1).await;
     given_up.abort();
     assert!(given_up.await.unwrap_err().is_cancelled());
     for () in [(), ()] {
         let_through.send(()).unwrap();
     }
+    // Its place is free once the thread has come by it.
+    waiting(&registry, 0).await;
     engine.score(0, batch(3), soon()).await.unwrap();
     assert_eq!(arrivals.recv().unwrap(), 3, "not 2");
     assert!(shown(&registry).contains("origin_dropped_jobs_total{reason=\"abandoned\"} 1"));
