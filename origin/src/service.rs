@@ -11,7 +11,7 @@ use thiserror::Error;
 use front::{Call, Failure, Health, Ranker, Serving};
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
-use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing};
+use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
 use crate::engine::{self, Engine, ScoreError, Scored};
 use crate::executor::Batch;
@@ -72,6 +72,9 @@ impl Ranker for Service {
         let unknown = || Failure::UnknownModel(request.model.clone());
         let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
         let model = &self.models[index];
+        if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.stamp) {
+            return Err(Failure::Whole(Whole::OtherBundle));
+        }
         self.check(request)?;
         let started = Instant::now();
         let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
