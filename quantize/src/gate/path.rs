@@ -130,10 +130,10 @@ impl Histogram {
         }
         sure.remove(0);
         for i in 1..=margins {
-            for width in 0..widths {
-                let below = unsure[i - 1][width];
-                unsure[i][width].answered += below.answered;
-                unsure[i][width].errors += below.errors;
+            let (below, from) = unsure.split_at_mut(i);
+            for (count, below) in from[0].iter_mut().zip(&below[i - 1]) {
+                count.answered += below.answered;
+                count.errors += below.errors;
             }
         }
         Self { all, sure, unsure }
