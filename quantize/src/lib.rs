@@ -12,7 +12,7 @@ pub mod gate;
 pub mod import;
 pub mod inspect;
 pub mod parity;
-mod progress;
+pub mod progress;
 pub mod replay;
 mod report;
 pub mod round;
