@@ -10,11 +10,15 @@
 //! Every host (`pop`, a CDN's runtime, a test) only moves bytes and keeps time. The origin shares [`prepare`] and
 //! [`Prepared::ranked`] and scores on its own.
 
+mod fallback;
 mod prepare;
+mod similarity;
 
+pub use fallback::{Fallback, by_popularity, without_model};
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
 use minicbor::{Decode, Encode};
+use similarity::Similarity;
 use thiserror::Error;
 
 use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
@@ -149,6 +153,8 @@ pub struct Ladder {
     version: String,
     stamp: Stamp,
     policies: Vec<Policy>,
+    static_list: Vec<String>,
+    similarity: Option<Similarity>,
     schema: Schema,
     catalog: Catalog,
     binding: Binding,
@@ -192,9 +198,25 @@ impl Ladder {
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
         let arena = plan.arena();
         let stamp = bundle.stamp();
-        let bundle::Manifest { model, version, policies, .. } = bundle.manifest;
+        let similarity = Similarity::find(&schema, &variant.graph);
+        let bundle::Manifest { model, version, policies, static_list, .. } = bundle.manifest;
         let variant = variant.name;
-        Ok(Self { tier, limits, variant, model, version, stamp, policies, schema, catalog, binding, plan, arena })
+        Ok(Self {
+            tier,
+            limits,
+            variant,
+            model,
+            version,
+            stamp,
+            policies,
+            static_list,
+            similarity,
+            schema,
+            catalog,
+            binding,
+            plan,
+            arena,
+        })
     }
 
     /// Answers, refuses or escalates.
@@ -243,7 +265,7 @@ impl Ladder {
         };
         match outcome {
             // Scores of this tier's own are better than a ranking that no model made.
-            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 3 && held.own.is_some() => self.alone(held),
+            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 2 && held.own.is_some() => self.alone(held),
             Outcome::Reply(Reply::Answer(answer)) => Step::Answer(answer),
             Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
             Outcome::Gone => self.alone(held),
@@ -256,7 +278,7 @@ impl Ladder {
         self.stamp
     }
 
-    /// The best this tier can say without the one above: level 1, or level 3 when it cannot score.
+    /// The best this tier can say without the one above: level 1, or a lower one when it cannot score.
     fn alone(&mut self, held: Held) -> Step {
         let Held { request, own } = held;
         if let Some(own) = own {
@@ -269,6 +291,9 @@ impl Ladder {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
+        if fallback::lacks_the_store(&self.schema, &request) {
+            return self.alike(&request, &prepared);
+        }
         let scores = match self.score(&prepared) {
             Ok(scores) => scores,
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
@@ -278,9 +303,21 @@ impl Ladder {
         self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
     }
 
+    /// Level 2, or below it for a user without a history.
+    fn alike(&self, request: &RankRequest, prepared: &Prepared) -> Step {
+        let alike = self.similarity.as_ref().and_then(|similarity| similarity.of(&self.plan, prepared));
+        let Some(alike) = alike else { return self.popular(Reason::UpstreamGone, request) };
+        let ranked = prepared.unscored(&alike, request, self.tier);
+        self.without_model(Reason::UpstreamGone, 2, ranked)
+    }
+
     fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
-        let ranked = by_popularity(&self.catalog, request, self.tier);
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
+        let Fallback { level, ranked } = without_model(&self.catalog, &self.static_list, request, self.tier);
+        self.without_model(reason, level, ranked)
+    }
+
+    fn without_model(&self, reason: Reason, level: u8, ranked: Vec<Ranked>) -> Step {
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, level, ranked, None, Vec::new()) }))
     }
 
     fn up_unscored(&self, request: &RankRequest, prepared: &Prepared) -> Option<Why> {
@@ -367,16 +404,4 @@ impl Ladder {
 pub fn over_limit(request: &RankRequest, limits: TierLimits) -> bool {
     let n = prepare::ranked_ids(request).count();
     n > limits.max_candidates as usize || (request.k as usize).min(n) > limits.max_k as usize
-}
-
-/// Level 3: the candidates by the catalog's popularity, for when no model can score. Unknown items come last.
-#[must_use]
-pub fn by_popularity(catalog: &Catalog, request: &RankRequest, by: Tier) -> Vec<Ranked> {
-    let ids: Vec<&str> = prepare::ranked_ids(request).collect();
-    let popularity: Vec<f32> = ids
-        .iter()
-        .map(|id| catalog.row(id).map_or(f32::NEG_INFINITY, |row| catalog.popularity()[row as usize]))
-        .collect();
-    let order = topk::top(&popularity, request.k as usize);
-    order.into_iter().map(|i| Ranked { id: ids[i].to_owned(), score: None, by }).collect()
 }
