@@ -6,7 +6,7 @@
 //!       │         │                        └─ gone: the guest's own answer, if it came with one (level 1)
 //!       │         └─ failed ─┐
 //!       └─ over the limits ──┴── upstream ─┬─ Answer | Refused
-//!                                          └─ gone: by popularity (level 3)
+//!                                          └─ gone: without a model (level 3 or 4)
 //! ```
 //!
 //! Each step may use a share of the time that is left, so that there is always some for the answer.
@@ -14,12 +14,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use front::{Call, Failure, Health, Ranker, RequestId, Serving};
+use front::{Call, Failure, Health, Popular, Ranker, RequestId, Serving};
 use shared_model::ladder::{self, Outcome, Step};
-use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Why};
+use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Stamp, Timing, Why};
 
 use crate::budget::step_until;
 use crate::bundle::Served;
+use crate::cache::Source;
 use crate::guest::{Done, Pool, PoolError};
 use crate::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
@@ -64,6 +65,14 @@ impl Ranker for Service {
         Ok(answer)
     }
 
+    fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
+        let model = match model {
+            Some(name) => self.models.get(name).ok_or_else(|| Failure::UnknownModel(name.to_owned()))?,
+            None => self.models.values().next().ok_or_else(|| Failure::UnknownModel(String::new()))?,
+        };
+        Ok(model.served.popular(geo, k))
+    }
+
     fn health(&self) -> Health {
         let without: Vec<_> = self.models.iter().filter(|(_, model)| model.pool.live() == 0).collect();
         if without.is_empty() {
@@ -81,6 +90,12 @@ impl Ranker for Service {
             stamp: served.stamp,
         };
         self.models.values().map(serving).collect()
+    }
+}
+
+impl Source for Service {
+    fn stamp(&self, model: &str) -> Option<Stamp> {
+        self.models.get(model).map(|model| model.served.stamp)
     }
 }
 
@@ -126,7 +141,7 @@ impl Way<'_> {
             (Outcome::Gone, Some(ready)) => return Ok(*ready),
             (Outcome::Gone, None) => None,
             // Scores of this tier's own are better than a ranking that no model made.
-            (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 3 => Some(Reply::Answer(ready)),
+            (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 2 => Some(Reply::Answer(ready)),
             (Outcome::Reply(reply), _) => Some(reply.clone()),
         };
         match self.resumed(held, outcome).await {
@@ -134,18 +149,18 @@ impl Way<'_> {
             Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
             Ok(Step::Escalate { .. }) | Err(_) => match spare {
                 Some(reply) => passed_down(reply),
-                None => Ok(self.model.served.by_popularity(&request, Reason::WorkerFailed)),
+                None => Ok(self.model.served.without_model(&request, Reason::WorkerFailed)),
             },
         }
     }
 
-    /// The request goes up as it came; if nobody is there, it is answered by popularity for the reason `alone`.
+    /// The request goes up as it came; if nobody is there, it is answered without a model for the reason `alone`.
     async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
         let (stamp, from) = (self.model.served.stamp, self.model.served.tier);
         let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0 };
         match self.ask(message).await {
             Outcome::Reply(reply) => passed_down(reply),
-            Outcome::Gone => Ok(self.model.served.by_popularity(&request, alone)),
+            Outcome::Gone => Ok(self.model.served.without_model(&request, alone)),
         }
     }
 

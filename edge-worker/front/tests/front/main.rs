@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod cached;
+mod coding;
+mod cors;
 mod drain;
 mod escalate;
 mod limits;
+mod popular;
 mod problems;
 mod protocols;
 mod rig;
 mod start;
+mod trace;
