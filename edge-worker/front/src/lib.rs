@@ -25,6 +25,7 @@ mod guard;
 mod listen;
 pub mod logging;
 pub mod metrics;
+mod openapi;
 mod popular;
 mod problem;
 mod rank;

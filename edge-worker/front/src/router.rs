@@ -22,7 +22,7 @@ use crate::drain::{Stage, StageWatch};
 use crate::guard::{Broken, guard};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::{Clients, ESCALATE_PATH, Limits, REQUEST_ID, Ranker, RequestId, coding, escalate, popular, rank};
+use crate::{Clients, ESCALATE_PATH, Limits, REQUEST_ID, Ranker, RequestId, coding, escalate, openapi, popular, rank};
 
 /// Bytes of a request's path and header fields together. Connections take somewhat more, so that the client is told.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -110,6 +110,35 @@ fn log(arrival: &Arrival, status: u16, micros: u128) {
     }
 }
 
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Rank,
+    Escalate,
+    Popular,
+    OpenApi,
+}
+
+impl Place {
+    fn at(path: &str, tier: Tier) -> Option<Self> {
+        match path {
+            "/v1/rank" => Some(Self::Rank),
+            popular::PATH => Some(Self::Popular),
+            openapi::PATH => Some(Self::OpenApi),
+            ESCALATE_PATH if takes_escalations(tier) => Some(Self::Escalate),
+            _ => None,
+        }
+    }
+
+    /// What a page may do there.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Rank | Self::Escalate => "POST",
+            Self::Popular | Self::OpenApi => "GET",
+        }
+    }
+}
+
 impl<R: Ranker> Site<R> {
     async fn route<B>(&self, arrival: &Arrival, body: &mut Inbound<B>) -> Result<Response<Full<Bytes>>, Problem>
     where
@@ -119,32 +148,33 @@ impl<R: Ranker> Site<R> {
         if head_bytes(head) > MAX_HEAD_BYTES {
             return Err(Problem::HeadTooLong { limit: MAX_HEAD_BYTES });
         }
+        let path = head.uri.path();
+        let place = Place::at(path, self.tier);
+        let place = place.ok_or_else(|| Problem::NotFound { path: path.chars().take(128).collect() })?;
+        if let Some(cors) = self.clients.cors.as_ref().filter(|_| place != Place::Escalate)
+            && let Some(response) = cors.preflight(&head.method, &head.headers, place.method())
+        {
+            return Ok(response);
+        }
         // `accept` is not looked at: there is one form of each answer, and RFC 9110 lets a server send it regardless.
-        match head.uri.path() {
-            "/v1/rank" => match self.preflight(head, "POST") {
-                Some(response) => Ok(response),
-                None => {
-                    only_post(&head.method)?;
-                    rank::answer(self, arrival, body).await
-                }
-            },
-            popular::PATH => match self.preflight(head, "GET") {
-                Some(response) => Ok(response),
-                None => {
-                    only_get(&head.method)?;
-                    popular::answer(self, arrival)
-                }
-            },
-            ESCALATE_PATH if takes_escalations(self.tier) => {
+        match place {
+            Place::Rank => {
+                only_post(&head.method)?;
+                rank::answer(self, arrival, body).await
+            }
+            Place::Escalate => {
                 only_post(&head.method)?;
                 escalate::answer(self, arrival, body).await
             }
-            path => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
+            Place::Popular => {
+                only_get(&head.method)?;
+                popular::answer(self, arrival)
+            }
+            Place::OpenApi => {
+                only_get(&head.method)?;
+                Ok(openapi::answer())
+            }
         }
-    }
-
-    fn preflight(&self, head: &Parts, methods: &'static str) -> Option<Response<Full<Bytes>>> {
-        self.clients.cors.as_ref()?.preflight(&head.method, &head.headers, methods)
     }
 
     /// Waits for the tier behind, and outlives its bugs.

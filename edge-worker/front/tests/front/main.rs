@@ -9,6 +9,7 @@ mod cors;
 mod drain;
 mod escalate;
 mod limits;
+mod openapi;
 mod popular;
 mod problems;
 mod protocols;
