@@ -37,6 +37,9 @@ pub struct Options {
     /// The items, one JSON object a line.
     #[arg(long)]
     pub catalog: PathBuf,
+    /// Ids, one a line: the order of an answer when nothing is known of any candidate.
+    #[arg(long)]
+    pub static_list: Option<PathBuf>,
     /// Requests to check the import and to choose bits with.
     #[arg(long)]
     pub calibration: PathBuf,
@@ -115,6 +118,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let place = Place::reserve(&options.out)?;
     let (schema, features) = source::schema(&options.schema)?;
     let catalog = source::catalog(&options.catalog, &schema)?;
+    let static_list = options.static_list.as_deref().map(source::static_list).transpose()?.unwrap_or_default();
     let model = source::bytes(&options.model, limits::MAX_TENSORS_BYTES)?;
     let encoding = Encoding { schema: &schema, catalog: &catalog };
 
@@ -131,7 +135,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     };
     let evaluations = evaluations(&judged, reported(&options.k));
     let replays = replay(&policies, &judged.requests);
-    write_bundle(options, place, features, &schema, &catalog, &variants, &policies, &evaluations)?;
+    write_bundle(options, place, features, &schema, &catalog, static_list, &variants, &policies, &evaluations)?;
 
     let f32_bytes = variants[REFERENCE].tensor_bytes();
     let size = |v: &Variant| Size {
@@ -221,12 +225,14 @@ fn write_bundle(
     features: Vec<u8>,
     schema: &Schema,
     catalog: &Catalog,
+    static_list: Vec<String>,
     variants: &[Variant; 3],
     policies: &[Policy],
     evaluations: &[Evaluation],
 ) -> Result<(), Failure> {
     let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
     policies.clone_into(&mut manifest.policies);
+    manifest.static_list = static_list;
     let mut files = write::common(features, catalog.to_safetensors(schema));
     for (variant, evaluation) in variants.iter().zip(evaluations) {
         let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();

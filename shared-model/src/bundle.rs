@@ -43,6 +43,9 @@ pub struct Manifest {
     pub variants: BTreeMap<VariantName, VariantEntry>,
     /// When a tier may answer.
     pub policies: Vec<Policy>,
+    /// Ids in the order in which they are answered when nothing is known of any candidate: level 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub static_list: Vec<String>,
 }
 
 /// A file of a bundle.
@@ -200,6 +203,10 @@ impl Manifest {
                 return Err(BundleError::Manifest(what));
             }
         }
+        if manifest.static_list.len() > limits::MAX_STATIC_LIST {
+            let (got, max) = (manifest.static_list.len(), limits::MAX_STATIC_LIST);
+            return Err(BundleError::Manifest(format!("static_list has {got} ids, at most {max} are allowed")));
+        }
         for p in &manifest.policies {
             let probability = |v: f64| (0.0..=1.0).contains(&v);
             let thresholds = [p.edge.margin, p.edge.doubt, p.region.margin, p.region.doubt];
@@ -240,6 +247,7 @@ impl Manifest {
             files: BTreeMap::new(),
             variants: BTreeMap::new(),
             policies: Vec::new(),
+            static_list: Vec::new(),
         }
     }
 }

@@ -13,10 +13,13 @@
 //! Every host (`pop`, a CDN's runtime, a test) only moves bytes and keeps time. The origin shares [`prepare`] and
 //! [`Prepared::ranked`] and scores on its own.
 
+mod fallback;
 mod load;
 mod prepare;
 mod resume;
+mod similarity;
 
+pub use fallback::{Fallback, by_popularity, without_model};
 pub use load::{LoadError, Parts};
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
@@ -33,6 +36,7 @@ use crate::wire::{
     Whole, Why,
 };
 use resume::Held;
+use similarity::Similarity;
 
 /// What a tier accepts for its own scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -107,6 +111,8 @@ pub struct Ladder {
     version: String,
     stamp: Stamp,
     policies: Vec<Policy>,
+    static_list: Vec<String>,
+    similarity: Option<Similarity>,
     schema: Schema,
     catalog: Catalog,
     binding: Binding,
@@ -350,16 +356,4 @@ pub fn in_doubt(request: &RankRequest, prepared: &Prepared, split: &Split) -> Ra
 pub fn over_limit(request: &RankRequest, limits: TierLimits) -> bool {
     let n = prepare::ranked_ids(request).count();
     n > limits.max_candidates as usize || (request.k as usize).min(n) > limits.max_k as usize
-}
-
-/// Level 3: the candidates by the catalog's popularity, for when no model can score. Unknown items come last.
-#[must_use]
-pub fn by_popularity(catalog: &Catalog, request: &RankRequest, by: Tier) -> Vec<Ranked> {
-    let ids: Vec<&str> = prepare::ranked_ids(request).collect();
-    let popularity: Vec<f32> = ids
-        .iter()
-        .map(|id| catalog.row(id).map_or(f32::NEG_INFINITY, |row| catalog.popularity()[row as usize]))
-        .collect();
-    let order = topk::top(&popularity, request.k as usize);
-    order.into_iter().map(|i| Ranked { id: ids[i].to_owned(), score: None, by }).collect()
 }

@@ -1,11 +1,16 @@
 //! A small HTTPS client: HTTP/1.1 or 2 by ALPN, one pool of connections, every answer read whole.
 
+use std::convert::Infallible;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -29,7 +34,7 @@ pub enum Protocol {
 /// A client that trusts one authority.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inner: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    inner: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, UnsyncBoxBody<Bytes, Infallible>>,
 }
 
 /// An answer, read whole.
@@ -104,6 +109,19 @@ impl Client {
     /// # Errors
     /// Nothing came back.
     pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response, Error> {
+        self.sent(request.map(BodyExt::boxed_unsync)).await
+    }
+
+    /// `POST` with a JSON body that begins like this and never goes on.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn stall(&self, uri: &str, start: &'static str) -> Result<Response, Error> {
+        let request = Request::post(uri.parse::<Uri>()?).header("content-type", "application/json");
+        self.sent(request.body(Stalls(Some(start)))?.map(BodyExt::boxed_unsync)).await
+    }
+
+    async fn sent(&self, request: Request<UnsyncBoxBody<Bytes, Infallible>>) -> Result<Response, Error> {
         tokio::time::timeout(TIMEOUT, async {
             let response = self.inner.request(request).await?;
             let (parts, body) = response.into_parts();
@@ -111,6 +129,21 @@ impl Client {
             Ok(Response { status: parts.status, version: parts.version, headers: parts.headers, body })
         })
         .await?
+    }
+}
+
+/// A body that is never whole.
+struct Stalls(Option<&'static str>);
+
+impl Body for Stalls {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(start) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(start.as_bytes()))))),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -50,7 +50,8 @@ where
         request_id: arrival.id.clone(),
         escalation: Some(Escalated { stamp, from, why, part }),
     };
-    let reply = match site.call(call).await? {
+    let deadline = call.deadline;
+    let reply = match site.guarded(site.ranker.rank(call), deadline, &arrival.id).await? {
         Ok(mut answer) => {
             stamp_time(&mut answer, arrival);
             Reply::Answer(Box::new(answer))

@@ -74,7 +74,7 @@ pub struct Front {
 /// # Errors
 /// A listener is missing or cannot be bound; then none is open.
 pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: Registry) -> Result<Front, StartError> {
-    let Settings { tier, http, https, admin, limits, drain_notice } = settings;
+    let Settings { tier, http, https, admin, limits, clients, drain_notice } = settings;
     if http.is_none() && https.is_none() {
         return Err(StartError::NoListener);
     }
@@ -118,7 +118,7 @@ pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: 
     let bounds = client_bounds(&limits, &metrics);
     let longest = if router::takes_escalations(tier) { Media::Cbor } else { Media::Json };
     let door = Door::new(&limits, longest.max_bytes(&limits));
-    let site = Arc::new(Site { tier, ranker, limits, door, metrics, stage: front.stages.watch() });
+    let site = Arc::new(Site { tier, ranker, limits, clients, door, metrics, stage: front.stages.watch() });
     for (listener, _) in [http, https].into_iter().flatten() {
         let site = site.clone();
         let answer = service_fn(move |request: Request<Incoming>| {

@@ -1,6 +1,7 @@
 //! A bundle small enough to reason about, for tests: ten items, score = `user.mood` × the item's `quality`.
 //!
-//! `m9` is the best and the least popular, `m0` the worst and the most popular. The margin is a tenth of the mood, and
+//! `m9` is the best and the least popular, `m0` the worst and the most popular; in Germany it is the other way round. `s1`
+//! and `s2`, the static list, are no items. The margin is a tenth of the mood, and
 //! the gate wants 0.05: a mood of 1 is sure, a mood of 0.1 is not.
 
 use std::collections::BTreeMap;
@@ -41,11 +42,14 @@ input = "quality"
 /// Writes the bundle into `folder`.
 pub(crate) fn bundle(folder: &Path) {
     let schema = Schema::from_toml(SCHEMA).expect("a schema");
-    let items =
-        (0..10).map(|i| format!(r#"{{"id":"m{i}","quality":{},"popularity":{}}}"#, f64::from(i) / 10.0, 10 - i));
+    let items = (0..10).map(|i| {
+        let (quality, everywhere, here) = (f64::from(i) / 10.0, 10 - i, i);
+        format!(r#"{{"id":"m{i}","quality":{quality},"popularity":{{"*":{everywhere},"DE":{here}}}}}"#)
+    });
     let catalog =
         Catalog::build(&schema, items.map(|item| item_from_json(&item).expect("an item"))).expect("a catalog");
     let mut manifest = Manifest::new(MODEL, "7", 1, SCHEMA.as_bytes());
+    manifest.static_list = vec!["s1".to_owned(), "s2".to_owned()];
     let mut write = |file: &str, bytes: &[u8]| {
         std::fs::write(folder.join(file), bytes).expect("written");
         manifest.files.insert(file.to_owned(), FileEntry::of(bytes));

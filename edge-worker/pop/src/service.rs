@@ -6,7 +6,7 @@
 //!       │         │                        └─ gone: the guest's own answer, if it came with one (level 1)
 //!       │         └─ failed ─┐
 //!       └─ over the limits ──┴── upstream ─┬─ Answer | Refused
-//!                                          └─ gone: by popularity (level 3)
+//!                                          └─ gone: without a model (level 3 or 4)
 //! ```
 //!
 //! Each step may use a share of the time that is left, so that there is always some for the answer.
@@ -14,12 +14,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use front::{Call, Failure, Health, Ranker, RequestId, Serving};
+use front::{Call, Failure, Health, Popular, Ranker, RequestId, Serving};
 use shared_model::ladder::{self, Outcome, Step};
-use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Whole, Why};
+use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Stamp, Timing, Whole, Why};
 
 use crate::budget::step_until;
 use crate::bundle::Served;
+use crate::cache::Source;
 use crate::guest::{Done, Pool, PoolError};
 use crate::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
@@ -67,6 +68,14 @@ impl Ranker for Service {
         Ok(answer)
     }
 
+    fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
+        let model = match model {
+            Some(name) => self.models.get(name).ok_or_else(|| Failure::UnknownModel(name.to_owned()))?,
+            None => self.models.values().next().ok_or_else(|| Failure::UnknownModel(String::new()))?,
+        };
+        Ok(model.served.popular(geo, k))
+    }
+
     fn health(&self) -> Health {
         let without: Vec<_> = self.models.iter().filter(|(_, model)| model.pool.live() == 0).collect();
         if without.is_empty() {
@@ -84,6 +93,12 @@ impl Ranker for Service {
             stamp: served.stamp,
         };
         self.models.values().map(serving).collect()
+    }
+}
+
+impl Source for Service {
+    fn stamp(&self, model: &str) -> Option<Stamp> {
+        self.models.get(model).map(|model| model.served.stamp)
     }
 }
 
@@ -139,7 +154,7 @@ impl Way<'_> {
                 (Outcome::Gone, None) => None,
                 (Outcome::Reply(Reply::Refused(_)), _) => passed_down(&outcome),
                 // Scores of this tier's own are better than a ranking that no model made, and than one of some candidates.
-                (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 3 || is_part => {
+                (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 2 || is_part => {
                     Some(Ok(*ready))
                 }
                 (Outcome::Reply(Reply::Answer(_)), _) => passed_down(&outcome),
@@ -150,15 +165,15 @@ impl Way<'_> {
                 Err(_) => break,
             }
         }
-        spare.unwrap_or_else(|| Ok(self.model.served.by_popularity(request, Reason::WorkerFailed)))
+        spare.unwrap_or_else(|| Ok(self.model.served.without_model(request, Reason::WorkerFailed)))
     }
 
-    /// The request goes up as it came; if nobody is there, it is answered by popularity for the reason `alone`.
+    /// The request goes up as it came; if nobody is there, it is answered without a model for the reason `alone`.
     async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
         let (stamp, from) = (self.model.served.stamp, self.model.served.tier);
         let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0, part: None };
         let outcome = self.ask(message).await;
-        passed_down(&outcome).unwrap_or_else(|| Ok(self.model.served.by_popularity(&request, alone)))
+        passed_down(&outcome).unwrap_or_else(|| Ok(self.model.served.without_model(&request, alone)))
     }
 
     async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::similarity::Similarity;
 use super::{BindError, Binding, Ladder, TierLimits};
 use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
 use crate::catalog::{Catalog, CatalogError};
@@ -82,8 +83,24 @@ impl Ladder {
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
         let arena = plan.arena();
         let stamp = bundle.stamp();
-        let bundle::Manifest { model, version, policies, .. } = bundle.manifest;
+        let similarity = Similarity::find(&schema, &variant.graph);
+        let bundle::Manifest { model, version, policies, static_list, .. } = bundle.manifest;
         let variant = variant.name;
-        Ok(Self { tier, limits, variant, model, version, stamp, policies, schema, catalog, binding, plan, arena })
+        Ok(Self {
+            tier,
+            limits,
+            variant,
+            model,
+            version,
+            stamp,
+            policies,
+            static_list,
+            similarity,
+            schema,
+            catalog,
+            binding,
+            plan,
+            arena,
+        })
     }
 }

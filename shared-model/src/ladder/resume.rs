@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
 
-use super::{Ladder, NoScores, Outcome, Step, by_popularity, over_limit, prepare};
+use super::fallback::lacks_the_store;
+use super::{Fallback, Ladder, NoScores, Outcome, Prepared, Step, over_limit, prepare, without_model};
 use crate::gate::{self, Class};
 use crate::wire::{Agreement, Answer, Part, RankRequest, Ranked, Reason, Refusal, Reply, TierChoice, Whole, Why};
 
@@ -75,7 +76,7 @@ impl Ladder {
         };
         match outcome {
             // Scores of this tier's own are better than a ranking that no model made.
-            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 3 && held.own.is_some() => self.alone(held),
+            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 2 && held.own.is_some() => self.alone(held),
             Outcome::Reply(Reply::Answer(answer)) => self.merged(held, answer),
             Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
             Outcome::Reply(Reply::Whole(why)) => self.send_whole(held, why),
@@ -133,7 +134,7 @@ impl Ladder {
         }
     }
 
-    /// The best this tier can say without the one above: level 1, or level 3 when it cannot score.
+    /// The best this tier can say without the one above: level 1, or a lower one when it cannot score.
     fn alone(&mut self, held: Held) -> Step {
         let Held { request, own, .. } = held;
         if let Some(own) = own {
@@ -146,6 +147,9 @@ impl Ladder {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
+        if lacks_the_store(&self.schema, &request) {
+            return self.alike(&request, &prepared);
+        }
         let scores = match self.score(&prepared) {
             Ok(scores) => scores,
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
@@ -155,8 +159,20 @@ impl Ladder {
         self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
     }
 
+    /// Level 2, or below it for a user without a history.
+    fn alike(&self, request: &RankRequest, prepared: &Prepared) -> Step {
+        let alike = self.similarity.as_ref().and_then(|similarity| similarity.of(&self.plan, prepared));
+        let Some(alike) = alike else { return self.popular(Reason::UpstreamGone, request) };
+        let ranked = prepared.unscored(&alike, request, self.tier);
+        self.without_model(Reason::UpstreamGone, 2, ranked)
+    }
+
     fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
-        let ranked = by_popularity(&self.catalog, request, self.tier);
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
+        let Fallback { level, ranked } = without_model(&self.catalog, &self.static_list, request, self.tier);
+        self.without_model(reason, level, ranked)
+    }
+
+    fn without_model(&self, reason: Reason, level: u8, ranked: Vec<Ranked>) -> Step {
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, level, ranked, None, Vec::new()) }))
     }
 }

@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod cached;
+mod coding;
+mod cors;
 mod drain;
 mod escalate;
 mod limits;
+mod openapi;
+mod popular;
 mod problems;
 mod protocols;
 mod rig;
 mod start;
+mod trace;

@@ -35,6 +35,7 @@ async fn above(text: &str) -> (front::Front, Upstream) {
         https: None,
         admin: address,
         limits: front::Limits::default(),
+        clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
     let service = std::sync::Arc::new(edge(text, None));
@@ -60,7 +61,7 @@ async fn rank(service: &Service) -> Result<Answer, Failure> {
 }
 
 fn answer(version: &str, degradation: u8) -> Box<Answer> {
-    let answer = served().by_popularity(&sample::request(1.0), Reason::Sure);
+    let answer = served().without_model(&sample::request(1.0), Reason::Sure);
     Box::new(Answer { version: version.to_owned(), degradation, ..answer })
 }
 

@@ -320,6 +320,7 @@ async fn front_with_tls() -> (Front, front::tls::Pem) {
         https: Some(front::Https { address, tls }),
         admin: address,
         limits: front::Limits::default(),
+        clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
     let registry = front::metrics::registry(Tier::Origin);
