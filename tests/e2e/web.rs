@@ -83,7 +83,7 @@ fn requests() -> Vec<Value> {
     requests
 }
 
-/// What `tests/web/cases.js` tells of a request, of the native ladder.
+/// What `tests/web/cases.mjs` tells of a request, of the native ladder.
 fn expected(ladder: &mut Ladder, request: &Value) -> Value {
     let decoded = match decode(request.to_string().as_bytes(), &JsonLimits::default()) {
         Ok(decoded) => decoded,

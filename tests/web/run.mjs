@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
-import { outcomes } from "./cases.js";
+import { outcomes } from "./cases.mjs";
 
 const [entry, bundle, tier, above] = process.argv.slice(2);
 if (entry.endsWith("web.js")) {
