@@ -5,10 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/wasm.sh
 
-# The names stay for now: what writes the JavaScript reads them, then drops them.
-build_wasm web debuginfo
 # Of the whole workspace, as everything else is built: a part of it would want other features of the same dependencies.
 cargo build --release --workspace --bin rung-bindgen
+# The names stay for now: what writes the JavaScript reads them, then drops them.
+build_wasm web debuginfo
 out=$target/web
 made=$(mktemp -d "$target/.web.XXXXXX")
 trap 'rm -rf "$made"' EXIT
