@@ -23,6 +23,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 echo "== worker: lints of its ABI"
 scripts/build-worker.sh
 cargo clippy --release --target wasm32-unknown-unknown -p edge-worker --features pop -- -D warnings
+cargo clippy --release --target wasm32-unknown-unknown -p edge-worker --features web -- -D warnings
 
 # These two are tests; the whole workspace is built for them, as scripts/test.sh does, so that it happens once.
 echo "== worker: imports, exports, size; layers"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian machine that has Rust: a C compiler, the wasm target. Everything else is a crate.
+# Installs what is missing on a Debian machine that has Rust: a C compiler, curl, Node for the tests of the package for
+# JavaScript. Everything else is a crate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,6 +8,7 @@ missing=()
 command -v cc > /dev/null || missing+=(build-essential)
 command -v c++ > /dev/null || missing+=(build-essential)
 command -v curl > /dev/null || missing+=(curl)
+command -v node > /dev/null || missing+=(nodejs)
 if [ ${#missing[@]} -gt 0 ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq

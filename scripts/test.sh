@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh
 scripts/build-worker.sh
 cargo build --release --workspace --bins
+scripts/build-web.sh
 scripts/test-bundle.sh
 scripts/fuzz-smoke.sh
 if cargo nextest --version > /dev/null 2>&1; then

@@ -13,14 +13,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("front", &["shared-model"]),
     ("pop", &["cdn-config", "front", "shared-model"]),
     ("origin", &["cdn-config", "front", "shared-model"]),
-    ("rung-tests", &["cdn-config", "front", "origin", "pop", "quantize", "shared-model"]),
+    ("rung-tests", &["cdn-config", "edge-worker", "front", "origin", "pop", "quantize", "shared-model"]),
     ("rung-fuzz", &["cdn-config", "front", "shared-model"]),
+    ("rung-bindgen", &[]),
 ];
 
 /// Which rooms alone may use a package directly.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("wasmtime", &["pop", "quantize"]),
     ("burn", &["origin"]),
+    ("wasm-bindgen", &["edge-worker"]),
+    ("wasm-bindgen-cli-support", &["rung-bindgen"]),
     ("onnx-ir", &["quantize"]),
     ("tract-onnx", &["quantize"]),
     ("tokio", &["front", "pop", "origin", "rung-tests"]),

@@ -9,3 +9,4 @@ mod levels;
 mod outcomes;
 mod parity;
 mod requests;
+mod web;

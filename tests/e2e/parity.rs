@@ -38,23 +38,28 @@ fn cases() -> Vec<Value> {
     cases.into_iter().map(|case| with(case, json!({ "k": 100 }))).collect()
 }
 
+/// A tier's ladder in native code, on the test bundle, with the limits that a tier has by default.
+pub(crate) fn native(tier: Tier) -> Ladder {
+    let variant = VariantName::of(tier).file();
+    let bundle = Bundle::read(&[FEATURES, CATALOG, variant], |file, _| {
+        std::fs::read(test_bundle().join(file)).map_err(|e| e.to_string())
+    });
+    let bundle = bundle.unwrap();
+    let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES).unwrap()).unwrap()).unwrap().to_json();
+    let parts = Parts {
+        manifest: bundle.manifest_bytes(),
+        schema: &schema,
+        variant: bundle.file(variant).unwrap(),
+        catalog: bundle.file(CATALOG).unwrap(),
+    };
+    Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100 }, parts).unwrap()
+}
+
 struct Scalar(Ladder);
 
 impl Scalar {
     fn new(tier: Tier) -> Self {
-        let variant = VariantName::of(tier).file();
-        let bundle = Bundle::read(&[FEATURES, CATALOG, variant], |file, _| {
-            std::fs::read(test_bundle().join(file)).map_err(|e| e.to_string())
-        });
-        let bundle = bundle.unwrap();
-        let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES).unwrap()).unwrap()).unwrap().to_json();
-        let parts = Parts {
-            manifest: bundle.manifest_bytes(),
-            schema: &schema,
-            variant: bundle.file(variant).unwrap(),
-            catalog: bundle.file(CATALOG).unwrap(),
-        };
-        Self(Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100 }, parts).unwrap())
+        Self(native(tier))
     }
 
     fn rank(&mut self, case: &Value) -> Vec<Ranked> {

@@ -29,6 +29,15 @@ pub fn worker() -> PathBuf {
     built("target/worker/worker.wasm", "scripts/build-worker.sh")
 }
 
+/// The package for JavaScript that `scripts/build-web.sh` builds.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn web_package() -> PathBuf {
+    built("target/web", "scripts/build-web.sh")
+}
+
 fn built(path: &str, by: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     assert!(path.exists(), "{} is missing: run {by}", path.display());
@@ -208,6 +217,12 @@ impl Stack {
     /// Never for a stack that runs.
     pub fn client(&self, protocol: Protocol) -> Result<Client, Error> {
         Client::new(&self.certs.ca, protocol)
+    }
+
+    /// Whom a client of the tiers trusts, in PEM.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.certs.ca
     }
 
     /// Takes one tier away, as if its machine were gone.
