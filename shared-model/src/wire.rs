@@ -304,7 +304,7 @@ pub struct Ranked {
     /// The item.
     #[n(0)]
     pub id: String,
-    /// The model's output for it; null when it was ranked without the model (levels 3 and 4).
+    /// The model's output for it; null when it was ranked without the model (levels 2 to 4).
     #[n(1)]
     pub score: Option<f32>,
     /// The tier that scored it.

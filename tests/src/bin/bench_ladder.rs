@@ -1,6 +1,7 @@
 //! `scripts/bench-ladder.sh` without the building: certifies bundles on gate requests at several α and replays the
 //! ladder on evaluation requests, which no step has seen.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -85,9 +86,11 @@ fn run(options: &Options) -> Result<(), Error> {
             }
         }
     }
+    let mut out = std::io::stdout().lock();
     for row in &rows {
         let value = row.value.map_or("null".to_owned(), |v| format!("{v:.4}"));
-        println!("{:6} {:60} {value:>10} {}", row.subject, row.name, row.reason.as_deref().unwrap_or_default());
+        let reason = row.reason.as_deref().unwrap_or_default();
+        writeln!(out, "{:6} {:60} {value:>10} {reason}", row.subject, row.name)?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&Document::new(rows))? + "\n")?;
