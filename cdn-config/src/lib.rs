@@ -14,15 +14,21 @@
 pub mod check;
 mod config;
 mod device;
+pub mod diff;
+pub mod explain;
 mod fault;
 mod files;
+pub mod keys;
 mod limits;
 mod listen;
 mod log;
 mod model;
 mod nearest;
+mod provider;
+pub mod render;
 mod role;
 mod section;
+mod setting;
 mod upstream;
 mod worker;
 
@@ -37,5 +43,6 @@ pub use listen::{Https, Listen, Tls};
 pub use log::{Log, LogFormat};
 pub use model::Model;
 pub use role::{Origin, Pop, Role, Tier};
+pub use setting::{Setting, Source, Value};
 pub use upstream::{Upstream, UpstreamTls};
 pub use worker::Worker;
