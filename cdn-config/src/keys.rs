@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::limits::Bound;
 use crate::nearest::nearest;
-use crate::{Tier, config, device, limits, listen, log, model, upstream, worker};
+use crate::{Tier, Value, config, device, limits, listen, log, model, upstream, worker};
 
 mod page;
 
@@ -160,6 +160,19 @@ impl Key {
         self.what
     }
 
+    /// A default as the document would say it. A choice of `true` and `false` is a flag, not a text.
+    pub(crate) fn default(&self, tier: Tier) -> Option<Value> {
+        match (self.absent, tier) {
+            (Absent::Required | Absent::Words(_), _) => None,
+            (Absent::Number { pop, .. }, Tier::Edge | Tier::Region) => Some(Value::Number(pop as u64)),
+            (Absent::Number { origin, .. }, Tier::Origin) => Some(Value::Number(origin as u64)),
+            (Absent::Text(text), _) => match (self.values, text.parse()) {
+                (Values::Choice(["true", "false"]), Ok(flag)) => Some(Value::Flag(flag)),
+                _ => Some(Value::Text(text.to_owned())),
+            },
+        }
+    }
+
     /// What it can be.
     pub fn values(&self) -> Values {
         self.values
@@ -182,7 +195,7 @@ impl Key {
 
     /// What its number counts, by the name's ending.
     pub fn unit(&self) -> Option<&'static str> {
-        let units = [("_ms", "ms"), ("_seconds", "s"), ("_bytes", "bytes"), ("_mib", "MiB")];
+        let units = [("_us", "µs"), ("_ms", "ms"), ("_seconds", "s"), ("_bytes", "bytes"), ("_mib", "MiB")];
         units.into_iter().find(|(ending, _)| self.name.ends_with(ending)).map(|(_, unit)| unit)
     }
 }

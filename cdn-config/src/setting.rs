@@ -10,7 +10,7 @@ use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::Tier;
-use crate::keys::{self, Absent, Key};
+use crate::keys::{self, Key};
 
 /// One key in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(crate) fn in_effect(asked: Vec<Asked>, tier: Tier) -> Vec<Setting> {
             let (place, key) = keys::position(&asked.path)?;
             let (value, source) = match asked.line {
                 Some(line) => (asked.value, Source::Line(line)),
-                None => (default(key, tier), Source::Default),
+                None => (key.default(tier), Source::Default),
             };
             Some((place, Setting { path: asked.path, key, value, source }))
         })
@@ -108,15 +108,6 @@ pub(crate) fn in_effect(asked: Vec<Asked>, tier: Tier) -> Vec<Setting> {
     // Elements of an array were asked for one after the other, and stay so: the sort is stable.
     settings.sort_by_key(|(place, _)| *place);
     settings.into_iter().map(|(_, setting)| setting).collect()
-}
-
-fn default(key: &Key, tier: Tier) -> Option<Value> {
-    match (key.absent(), tier) {
-        (Absent::Required | Absent::Words(_), _) => None,
-        (Absent::Number { pop, .. }, Tier::Edge | Tier::Region) => Some(Value::Number(pop as u64)),
-        (Absent::Number { origin, .. }, Tier::Origin) => Some(Value::Number(origin as u64)),
-        (Absent::Text(text), _) => Some(Value::Text(text.to_owned())),
-    }
 }
 
 impl Value {

@@ -59,12 +59,11 @@ fn every_key_that_is_read_has_an_entry_and_every_entry_is_read() {
 fn a_default_written_out_means_the_same_as_one_left_out() {
     let (mut edge, mut origin) = (0, 0);
     for (path, key) in all() {
-        let values = match key.absent() {
-            Absent::Required | Absent::Words(_) => continue,
-            Absent::Number { pop, origin } => [pop.to_string(), origin.to_string()],
-            Absent::Text(text) => [format!("{text:?}"), format!("{text:?}")],
-        };
-        let written = [0, 1].map(|tier| with_line(&path, &format!("{} = {}", key.name(), values[tier]))[tier].clone());
+        let defaults = [Tier::Edge, Tier::Origin].map(|tier| key.default(tier));
+        let [Some(at_edge), Some(at_origin)] = defaults else { continue };
+        let [edge_written, _] = with_line(&path, &format!("{} = {at_edge}", key.name()));
+        let [_, origin_written] = with_line(&path, &format!("{} = {at_origin}", key.name()));
+        let written = [edge_written, origin_written];
         for (count, written, plain) in [(&mut edge, &written[0], FULL_EDGE), (&mut origin, &written[1], FULL_ORIGIN)] {
             if written != plain {
                 *count += 1;
@@ -107,7 +106,8 @@ fn every_choice_can_be_made_and_no_other() {
     for (path, key) in all().filter(|(path, _)| path.contains('.')) {
         let Values::Choice(choices) = key.values() else { continue };
         let accepts = |choice: &str| {
-            with_line(&path, &format!("{} = {choice:?}", key.name()))
+            let choice = choice.parse().map_or(Value::Text(choice.to_owned()), Value::Flag);
+            with_line(&path, &format!("{} = {choice}", key.name()))
                 .iter()
                 .any(|text| text != FULL_EDGE && text != FULL_ORIGIN && Config::parse(text, Path::new("")).is_ok())
         };
@@ -145,4 +145,12 @@ fn no_row_breaks_its_table() {
             assert!(!cell.contains(['|', '\n']) && !cell.is_empty(), "{path}: {cell}");
         }
     }
+}
+
+#[test]
+fn a_choice_of_true_and_false_is_a_flag() {
+    let flag = Key::choice("http3", &["true", "false"], "whether").or_text("true");
+    assert_eq!(flag.default(Tier::Edge), Some(Value::Flag(true)));
+    let text = Key::choice("http3", &["auto", "true"], "whether").or_text("true");
+    assert_eq!(text.default(Tier::Edge), Some(Value::Text("true".to_owned())));
 }

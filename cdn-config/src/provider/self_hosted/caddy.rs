@@ -4,7 +4,7 @@ use super::{NOTICE, Site};
 use crate::render::{RenderError, fill};
 
 const NO_ESCALATIONS: &str = "
-\t# Tiers talk to each other at listen.https, not here.
+\t# Tiers talk to each other directly.
 \thandle /v1/escalate {
 \t\theader Content-Type application/problem+json
 \t\trespond `{\"type\":\"urn:rung:problem:not-found\",\"title\":\"No such path\",\"status\":404,\"detail\":\"there is nothing at /v1/escalate\"}` 404
@@ -33,7 +33,6 @@ pub(super) fn file(site: &Site<'_>) -> Result<String, RenderError> {
             ("keepalive", &keepalive),
             ("escalate", if site.takes_escalations() { NO_ESCALATIONS } else { "" }),
             ("max_connections", &limits.max_connections().to_string()),
-            ("max_body_bytes", &limits.max_body_bytes().to_string()),
             ("header_timeout", &limits.header_timeout().as_millis().to_string()),
             ("read_timeout", &front.answer_timeout.as_millis().to_string()),
         ],

@@ -8,7 +8,7 @@ pub(super) const CHAIN: &str = "/etc/rung/proxy.crt";
 pub(super) const KEY: &str = "/etc/rung/proxy.key";
 
 const NO_ESCALATIONS: &str = r#"
-    # Tiers talk to each other at listen.https, not here.
+    # Tiers talk to each other directly.
     location = /v1/escalate {
         default_type application/problem+json;
         return 404 '{"type":"urn:rung:problem:not-found","title":"No such path","status":404,"detail":"there is nothing at `/v1/escalate`"}';

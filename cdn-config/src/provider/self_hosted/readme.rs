@@ -43,7 +43,7 @@ fn write(site: &Site<'_>, folder: &Folder, out: &mut String) -> std::fmt::Result
     if site.config.listen().https().is_some() {
         writeln!(out, "   sysctl --system")?;
     }
-    writeln!(out, "   cdn-config check {home}/rung.toml")?;
+    writeln!(out, "   runuser -u rung -- cdn-config check {home}/rung.toml")?;
     writeln!(out, "   systemctl daemon-reload && systemctl enable --now {unit}")?;
     writeln!(out, "   curl -fsS http://{}/readyz", reached_at(site.config.listen().admin()))?;
     match site.options.proxy {
@@ -108,7 +108,7 @@ fn notes(site: &Site<'_>, out: &mut String) -> std::fmt::Result {
         }
     }
     if site.options.proxy != Proxy::None && site.takes_escalations() {
-        writeln!(out, "   - The proxy does not pass /v1/escalate on: tiers below talk to listen.https.")?;
+        writeln!(out, "   - The proxy does not pass /v1/escalate on: tiers below talk to this one directly.")?;
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ fn proxy_certificate(site: &Site<'_>) -> Option<(String, String)> {
 
 fn of_key(named: &NamedFile) -> String {
     match named.kind {
-        FileKind::File if is_secret(named) => format!("`{}`, readable by the user rung and nobody else.", named.key),
+        FileKind::File if is_secret(named) => format!("`{}`, readable by root and the user rung alone.", named.key),
         FileKind::File => format!("`{}`, readable by the user rung.", named.key),
         FileKind::Folder => format!("`{}`, a folder readable by the user rung.", named.key),
     }
@@ -138,7 +138,8 @@ fn is_secret(named: &NamedFile) -> bool {
 
 /// On one line, whatever is in it.
 fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
+    let text = path.display().to_string();
+    text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 /// As one word of a shell.
