@@ -14,6 +14,7 @@ head -n 3 "$demo/requests.eval.jsonl" | split -l 1 - "$work/request/seed-"
 cp "$demo/features.toml" "$work/schema/"
 head -n 1 "$demo/catalog.jsonl" > "$work/bundle/item"
 awk '/^```toml/{on=1;next} /^```/{on=0} on' docs/rung-toml.md > "$work/rung-toml/example"
+for case in cdn-config/tests/golden/*/; do cp "$case/rung.toml" "$work/rung-toml/$(basename "$case")"; done
 for target in request messages schema bundle rung-toml; do
     echo "fuzz-$target"
     "target/release/fuzz-$target" -max_total_time="$seconds" -max_len=65536 -verbosity=0 -print_final_stats=0 \

@@ -1,5 +1,7 @@
 //! The tool as its users start it, and what it writes as the programs that are to read it take it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod golden;
 mod proxies;
 mod tools;
