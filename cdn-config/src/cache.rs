@@ -2,8 +2,22 @@
 
 use std::time::Duration;
 
+use crate::keys::Key;
 use crate::limits::{CACHE_CLIENT_TTL_MS, CACHE_MAX_MIB, CACHE_STALE_MS, CACHE_TTL_MS};
 use crate::section::Section;
+
+/// `[cache]`, key by key.
+pub(crate) const KEYS: &[Key] = &[
+    Key::number(
+        &CACHE_MAX_MIB,
+        "memory for answers; those least recently asked for go first. 0: every answer is computed, as a benchmark wants it",
+    ),
+    Key::number(&CACHE_TTL_MS, "how long an answer is fresh").clients("answers are given again for another time"),
+    Key::number(&CACHE_STALE_MS, "how long after that it is still given, while a new one is computed")
+        .clients("answers are given again for another time"),
+    Key::number(&CACHE_CLIENT_TTL_MS, "how long a client may keep it, in whole seconds; below one: not at all")
+        .clients("clients keep answers for another time"),
+];
 
 /// How much is kept, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,21 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 
 use crate::FaultKind;
+use crate::keys::Key;
 use crate::limits::{CORS_MAX_AGE_MS, MAX_CORS_ORIGINS};
 use crate::section::{Entry, Section};
+
+/// `[clients]`, key by key.
+pub(crate) const KEYS: &[Key] = &[
+    Key::text("cors_origins", "up to 100 origins as browsers write them: `https://shop.example`", "the web pages that may ask, by where they come from; `[\"*\"]` is any")
+        .or("none")
+        .clients("web pages of other origins may ask"),
+    Key::number(&CORS_MAX_AGE_MS, "how long a browser may remember that a page may ask")
+        .clients("browsers ask again after another time"),
+    Key::text("geo_header", "a header's name", "the header in which your CDN says where the client is: what `context.geo` is, when a request has none. See that the CDN always sets it, or clients can")
+        .or("none")
+        .clients("lists of what is popular are of another place"),
+];
 
 const ORIGIN: &str = "an origin as browsers write it, such as `https://shop.example`, or `*` alone for any";
 

@@ -7,18 +7,27 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use crate::files::NamedFile;
+use crate::keys::Key;
 use crate::limits::MAX_FILE_BYTES;
-use crate::section::{Findings, Section};
+use crate::section::{Findings, Noted, Section};
+use crate::setting::{self, Setting};
 use crate::{Clients, Fault, FaultKind, Faults, Limits, Listen, Log, Model, Role, Tier};
 
 /// The version of the document's form that this build reads.
 const SCHEMA_VERSION: usize = 1;
+
+/// The keys above all sections.
+pub(crate) const KEYS: &[Key] = &[
+    Key::text("schema_version", "1", "the version of this form"),
+    Key::choice("tier", &["edge", "region", "origin"], "which rung this is").clients("another tier answers"),
+];
 
 /// A `rung.toml` without a fault in it. Its relative paths have been joined to the folder it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     file: PathBuf,
     named_files: Vec<NamedFile>,
+    settings: Vec<Setting>,
     role: Role,
     listen: Listen,
     models: Vec<Model>,
@@ -46,11 +55,17 @@ pub enum LoadError {
 impl Config {
     /// Reads a file. The files that it names are not looked at: see [`Self::check_files`].
     pub fn from_path(file: &Path) -> Result<Self, LoadError> {
+        Self::from_path_with_text(file).map(|(config, _)| config)
+    }
+
+    /// The same, with the text that was read.
+    pub fn from_path_with_text(file: &Path) -> Result<(Self, String), LoadError> {
         let unreadable = |source| LoadError::Unreadable { file: file.to_owned(), source };
         let opened = File::open(file).map_err(unreadable)?;
         let mut bytes = Vec::new();
         opened.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        Ok(Self::from_bytes(&bytes, file)?)
+        let config = Self::from_bytes(&bytes, file)?;
+        Ok((config, String::from_utf8(bytes).expect("what is not UTF-8 was refused")))
     }
 
     /// Reads the text of a `rung.toml` of the folder `base_dir`.
@@ -77,13 +92,15 @@ impl Config {
         // What the parser makes of a line it could not read would only be faulted a second time.
         let parts = errors.is_empty().then(|| Parts::read(Section::root(document.get_ref(), &findings))).flatten();
 
-        match (findings.into_parts(), parts) {
-            ((faults, named_files), Some(Parts { role, listen, models, limits, clients, log }))
+        match (findings.into_noted(), parts) {
+            (Noted { faults, files, asked }, Some(Parts { role, listen, models, limits, clients, log }))
                 if faults.is_empty() =>
             {
-                Ok(Self { file: file.to_owned(), named_files, role, listen, models, limits, clients, log })
+                let settings = setting::in_effect(asked, role.tier());
+                let named_files = files;
+                Ok(Self { file: file.to_owned(), named_files, settings, role, listen, models, limits, clients, log })
             }
-            ((faults, _), _) => Err(Faults::new(file, faults)),
+            (Noted { faults, .. }, _) => Err(Faults::new(file, faults)),
         }
     }
 
@@ -91,6 +108,27 @@ impl Config {
     pub fn check_files(&self) -> Result<(), Faults> {
         let faults: Vec<_> = self.named_files.iter().filter_map(|named| named.check().err()).collect();
         if faults.is_empty() { Ok(()) } else { Err(Faults::new(&self.file, faults)) }
+    }
+
+    /// The file it was read from.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Every setting in effect, written or by default, in the order of the reference page.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// Every file and folder that the document names.
+    pub(crate) fn named_files(&self) -> &[NamedFile] {
+        &self.named_files
+    }
+
+    /// What it says, whatever the lines that it says it on.
+    #[cfg(test)]
+    pub(crate) fn meaning(self) -> Self {
+        Self { named_files: Vec::new(), settings: Vec::new(), ..self }
     }
 
     /// The tier this file is for.
@@ -159,6 +197,15 @@ impl Parts {
         root.finish();
         Some(Self { role: role?, listen: listen?, models: models?, limits, clients, log })
     }
+}
+
+/// The path of every key that is asked for while a document is read, with its faults or without.
+#[cfg(test)]
+pub(crate) fn asked_for(text: &str) -> Vec<String> {
+    let findings = Findings::new(text, Path::new(""));
+    let Ok(document) = DeTable::parse(text) else { return Vec::new() };
+    Parts::read(Section::root(document.get_ref(), &findings));
+    findings.into_noted().asked.into_iter().map(|asked| asked.path).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,14 @@
 //! `[device]`: where an origin runs its model.
 
+use crate::keys::Key;
 use crate::section::Section;
+
+pub(crate) const KEYS: &[Key] = &[Key::choice(
+    "use",
+    &["auto", "cpu"],
+    "`auto`: the best that answers the probe at start (in this version: the CPU)",
+)
+.or_text("auto")];
 
 /// The choice of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

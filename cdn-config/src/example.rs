@@ -29,6 +29,65 @@ admin = "127.0.0.1:9090"
 bundle = "bundles/movies"
 "#;
 
+/// Every section that an edge can have, each with no more than it needs.
+pub(crate) const FULL_EDGE: &str = r#"schema_version = 1
+tier = "edge"
+
+[listen]
+http = "127.0.0.1:8080"
+https = "0.0.0.0:8443"
+admin = "127.0.0.1:9090"
+
+[tls]
+certificate = "edge.crt"
+key = "edge.key"
+
+[[model]]
+bundle = "bundles/movies"
+
+[limits]
+
+[clients]
+cors_origins = ["https://shop.example"]
+
+[cache]
+
+[worker]
+wasm = "worker.wasm"
+
+[upstream]
+url = "https://region.example:8443"
+ca = "ca.crt"
+
+[log]
+"#;
+
+/// Every section that an origin can have.
+pub(crate) const FULL_ORIGIN: &str = r#"schema_version = 1
+tier = "origin"
+
+[listen]
+http = "127.0.0.1:8080"
+https = "0.0.0.0:8443"
+admin = "127.0.0.1:9090"
+
+[tls]
+certificate = "origin.crt"
+key = "origin.key"
+
+[[model]]
+bundle = "bundles/movies"
+
+[limits]
+
+[clients]
+cors_origins = ["https://shop.example"]
+
+[device]
+
+[log]
+"#;
+
 /// Reads a document of `/etc/rung` that has no fault.
 #[track_caller]
 pub(crate) fn accepted(text: &str) -> Config {

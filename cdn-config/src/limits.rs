@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::keys::Key;
 use crate::section::Section;
 use crate::{FaultKind, Tier};
 
@@ -45,6 +46,26 @@ pub(crate) const CACHE_CLIENT_TTL_MS: Bound = Bound::new("client_ttl_ms", 10_000
 pub(crate) const CORS_MAX_AGE_MS: Bound = Bound::new("cors_max_age_ms", 600_000, 0..=86_400_000);
 /// The most of `clients.cors_origins`.
 pub(crate) const MAX_CORS_ORIGINS: usize = 100;
+/// `[limits]`, key by key.
+pub(crate) const KEYS: &[Key] = &[
+    Key::number(&MAX_BODY_BYTES, "longest body; longer: 413").clients("bodies of another length are refused"),
+    Key::number(&MAX_JSON_DEPTH, "deepest JSON; deeper: 422").clients("JSON of another depth is refused"),
+    Key::number(&MAX_CANDIDATES, "most candidates scored here; more: up whole, 422 at the origin")
+        .at_origin(&MAX_CANDIDATES_ORIGIN)
+        .clients("another number of candidates goes up whole, or is refused at the origin"),
+    Key::number(&MAX_K, "largest k; larger: up whole, 422 at the origin")
+        .clients("another k goes up whole, or is refused at the origin"),
+    Key::number(&MAX_CONNECTIONS, "most connections open at a time")
+        .clients("another number of connections is closed at once"),
+    Key::number(&HEADER_TIMEOUT_MS, "for a request's head").clients("connections are closed after another time"),
+    Key::number(&BODY_TIMEOUT_MS, "for a request's body; slower: 408").clients("a body may take another time"),
+    Key::number(&MAX_IN_FLIGHT, "most requests worked on at a time; more: 429 with `Retry-After`")
+        .clients("429 comes at another load"),
+    Key::number(&DEFAULT_TIMEOUT_MS, "of a request that names none; at most `max_timeout_ms`")
+        .clients("a request without `timeout_ms` waits for another time"),
+    Key::number(&MAX_TIMEOUT_MS, "longest that a request can name")
+        .clients("a long `timeout_ms` is cut at another length"),
+];
 
 /// A number that may be left out: its key, its default, and the range it has to be in.
 pub(crate) struct Bound {
@@ -174,39 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_within_its_bound_and_on_the_reference_page() {
-        let page = include_str!("../../docs/rung-toml.md");
-        for bound in [
-            MAX_BODY_BYTES,
-            MAX_JSON_DEPTH,
-            MAX_CANDIDATES,
-            MAX_K,
-            MAX_CONNECTIONS,
-            HEADER_TIMEOUT_MS,
-            BODY_TIMEOUT_MS,
-            MAX_IN_FLIGHT,
-            DEFAULT_TIMEOUT_MS,
-            MAX_TIMEOUT_MS,
-            CONNECT_TIMEOUT_MS,
-            MEMORY_MIB,
-            MAX_RANK_MS,
-            CACHE_MAX_MIB,
-            CACHE_TTL_MS,
-            CACHE_STALE_MS,
-            CACHE_CLIENT_TTL_MS,
-            CORS_MAX_AGE_MS,
-        ] {
-            let Bound { key, default, range } = bound;
-            assert!(range.contains(&default), "{key}");
-            let cells = format!(" | {default} | {} to {} |", range.start(), range.end());
-            let row = page.lines().find(|line| line.contains(key) && line.contains(&cells));
-            assert!(row.is_some(), "docs/rung-toml.md has no row of `{key}` with `{cells}`");
-        }
-    }
-
-    #[test]
     fn an_empty_section_is_the_same_as_none() {
-        assert_eq!(accepted(&with_limits("")), accepted(EDGE));
+        assert_eq!(accepted(&with_limits("")).meaning(), accepted(EDGE).meaning());
     }
 
     #[test]

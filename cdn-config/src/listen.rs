@@ -5,7 +5,27 @@ use std::path::{Path, PathBuf};
 
 use crate::FaultKind;
 use crate::files::FileKind;
+use crate::keys::Key;
 use crate::section::{Entry, Section};
+
+pub(crate) const KEYS: &[Key] = &[
+    Key::text(
+        "http",
+        "IP address and port",
+        "plain HTTP/1.1 and h2c, for the loopback or behind a proxy; this or `https` or both",
+    )
+    .or("none")
+    .clients("they connect to another address"),
+    Key::text("https", "IP address and port", "HTTP over TLS; needs `[tls]`")
+        .or("none")
+        .clients("they connect to another address"),
+    Key::text("admin", "IP address and port", "`/healthz`, `/readyz`, `/metrics`, `/drain`: not for clients"),
+];
+
+pub(crate) const TLS_KEYS: &[Key] = &[
+    Key::text("certificate", "path", "PEM chain, the tier's own first").clients("they see another certificate"),
+    Key::text("key", "path", "PEM private key"),
+];
 
 const ADDRESS: &str = "an IP address and a port, such as `127.0.0.1:8080`";
 

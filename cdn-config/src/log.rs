@@ -1,6 +1,12 @@
 //! `[log]`: what a daemon writes to stderr about itself.
 
+use crate::keys::Key;
 use crate::section::Section;
+
+pub(crate) const KEYS: &[Key] = &[
+    Key::choice("format", &["text", "json"], "lines for people, or one JSON object a line").or_text("text"),
+    Key::text("filter", "`EnvFilter` syntax", "a level, or directives: `info,pop=debug`").or_text("info"),
+];
 
 /// How and how much is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::FaultKind;
 use crate::files::FileKind;
+use crate::keys::Key;
 use crate::section::{Entry, Section};
+
+pub(crate) const KEYS: &[Key] =
+    &[Key::text("bundle", "path", "a bundle's folder; none twice").clients("other models or versions answer")];
 
 /// One model, by its bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The known key that an unknown one is most likely a slip of.
 
 /// The closest of `known`, if it is close enough for a slip of the pen: at most one wrong letter in three.
-pub(crate) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .filter(|name| name.len().abs_diff(key.len()) <= slips_allowed(name))

@@ -1,6 +1,7 @@
 //! What a tier is, and the sections that only that kind of tier has.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::section::{Entry, Section};
 use crate::{Cache, Device, FaultKind, Upstream, Worker};
@@ -20,6 +21,15 @@ impl Tier {
     pub(crate) fn read(root: &mut Section<'_>) -> Option<Self> {
         let choices = [Self::Edge, Self::Region, Self::Origin].map(|tier| (tier.name(), tier));
         root.required("tier", "`edge`, `region` or `origin`").and_then(|entry| entry.one_of(&choices))
+    }
+
+    /// How long requests in flight may take to end once the tier was asked to stop.
+    pub fn drain_patience(self) -> Duration {
+        match self {
+            Self::Edge | Self::Region => Duration::from_secs(15),
+            // What came up from below has waited already; still less than an orchestrator's usual 30 s.
+            Self::Origin => Duration::from_secs(25),
+        }
     }
 
     /// The tier's name, as in `rung.toml` and in answers.

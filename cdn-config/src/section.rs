@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use crate::files::{FileKind, NamedFile};
 use crate::limits::Bound;
 use crate::nearest::nearest;
+use crate::setting::{Asked, Value};
 use crate::{Fault, FaultKind};
 
 /// The longest part of a value that a fault repeats, in characters.
@@ -27,6 +29,14 @@ pub(crate) struct Findings {
     folder: PathBuf,
     faults: RefCell<Vec<Fault>>,
     files: RefCell<Vec<NamedFile>>,
+    asked: RefCell<Vec<Asked>>,
+}
+
+/// All that was noted of a document.
+pub(crate) struct Noted {
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) files: Vec<NamedFile>,
+    pub(crate) asked: Vec<Asked>,
 }
 
 impl Findings {
@@ -38,6 +48,7 @@ impl Findings {
             folder: folder.to_owned(),
             faults: RefCell::default(),
             files: RefCell::default(),
+            asked: RefCell::default(),
         }
     }
 
@@ -50,8 +61,15 @@ impl Findings {
         self.faults.borrow_mut().push(Fault::new(line, key, kind));
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<Fault>, Vec<NamedFile>) {
-        (self.faults.into_inner(), self.files.into_inner())
+    pub(crate) fn into_noted(self) -> Noted {
+        Noted { faults: self.faults.into_inner(), files: self.files.into_inner(), asked: self.asked.into_inner() }
+    }
+
+    /// Notes what the reader made of a value, where that says more than the document's text.
+    fn read_as(&self, key: &str, value: Value) {
+        if let Some(asked) = self.asked.borrow_mut().iter_mut().rev().find(|asked| asked.path == key) {
+            asked.value = Some(value);
+        }
     }
 }
 
@@ -73,14 +91,11 @@ impl<'a> Section<'a> {
     /// The value of a key that may be left out.
     pub(crate) fn optional(&mut self, name: &'static str, expected: impl Into<Cow<'static, str>>) -> Option<Entry<'a>> {
         self.known.push(name);
-        let (_, value) = self.table?.get_key_value(name)?;
-        Some(Entry {
-            findings: self.findings,
-            key: self.key(name),
-            line: self.line_of(name),
-            expected: expected.into(),
-            value: value.get_ref(),
-        })
+        let (key, line) = (self.key(name), self.line_of(name));
+        let value = self.table.and_then(|table| table.get(name)).map(|value| value.get_ref());
+        let asked = Asked { path: key.clone(), line: value.map(|_| line), value: value.and_then(Value::of) };
+        self.findings.asked.borrow_mut().push(asked);
+        Some(Entry { findings: self.findings, key, line, expected: expected.into(), value: value? })
     }
 
     /// The value of a key that has to be there.
@@ -203,8 +218,16 @@ impl<'a> Entry<'a> {
         read(text).or_else(|| self.refuse(text))
     }
 
-    pub(crate) fn parse<T: FromStr>(self) -> Option<T> {
-        self.text(|text| text.parse().ok())
+    pub(crate) fn parse<T: FromStr + Display>(self) -> Option<T> {
+        self.normal(|text| text.parse().ok())
+    }
+
+    /// A text with a normal form, which is what it is shown and compared in.
+    pub(crate) fn normal<T: Display>(self, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let (findings, key) = (self.findings, self.key.clone());
+        let value = self.text(read)?;
+        findings.read_as(&key, Value::Text(value.to_string()));
+        Some(value)
     }
 
     pub(crate) fn one_of<T: Copy>(self, choices: &[(&str, T)]) -> Option<T> {
@@ -215,6 +238,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn path(self, kind: FileKind) -> Option<PathBuf> {
         let (findings, line, key) = (self.findings, self.line, self.key.clone());
         let path = self.text(|text| (!text.is_empty()).then(|| findings.folder.join(text)))?;
+        findings.read_as(&key, Value::Path(path.clone()));
         findings.files.borrow_mut().push(NamedFile { line, key, path: path.clone(), kind });
         Some(path)
     }

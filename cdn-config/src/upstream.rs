@@ -8,8 +8,18 @@ use http::Uri;
 
 use crate::FaultKind;
 use crate::files::FileKind;
+use crate::keys::Key;
 use crate::limits::CONNECT_TIMEOUT_MS;
 use crate::section::Section;
+
+pub(crate) const KEYS: &[Key] = &[
+    Key::text("url", "`http` or `https`, host, port; no path", "the tier above"),
+    Key::text("ca", "path", "PEM roots that it is trusted by (the system's are not); `https` only")
+        .or("required for `https`"),
+    Key::text("server_name", "host name or IP address", "the name in its certificate; `https` only")
+        .or("the URL's host"),
+    Key::number(&CONNECT_TIMEOUT_MS, "until connected, TLS included"),
+];
 
 const ROOTS: &str = "the path of the PEM roots that an `https` upstream is trusted by";
 
@@ -25,7 +35,7 @@ impl Upstream {
     pub(crate) fn read(mut section: Section<'_>) -> Option<Self> {
         let url = section
             .required("url", "`http://` or `https://`, a host and perhaps a port, without a path")
-            .and_then(|entry| entry.text(base_url));
+            .and_then(|entry| entry.normal(base_url));
         let ca = section.optional("ca", ROOTS).and_then(|entry| entry.path(FileKind::File));
         let server_name = section
             .optional("server_name", "the host name or IP address in the upstream's certificate")

@@ -4,8 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::files::FileKind;
+use crate::keys::Key;
 use crate::limits::{INSTANCES, MAX_RANK_MS, MEMORY_MIB, number_within};
 use crate::section::Section;
+
+pub(crate) const KEYS: &[Key] = &[
+    Key::text("wasm", "path", "the guest module"),
+    Key::number_or("instances", &INSTANCES, "the machine's parallelism", "guests side by side, for each model"),
+    Key::number(&MEMORY_MIB, "linear memory of one guest"),
+    Key::number(&MAX_RANK_MS, "one call of the guest; longer: trapped"),
+];
 
 /// The guest and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]

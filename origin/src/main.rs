@@ -3,16 +3,12 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use cdn_config::{Config, LoadError, LogFormat};
 use clap::Parser;
 use front::Signals;
 use front::logging::{self, Format};
 use origin::{Settings, SettingsError, start};
-
-/// How long requests in flight may take after SIGTERM; less than an orchestrator's usual 30 s.
-const PATIENCE: Duration = Duration::from_secs(25);
 
 const IO: u8 = 2;
 const CONFIGURATION: u8 = 64;
@@ -52,7 +48,7 @@ async fn run(cli: &Cli) -> Result<(), u8> {
     // Before anything is open, so that a signal during the start is not lost.
     let signals = Signals::listen().map_err(|error| tell(IO, error))?;
     let running = start(settings).await.map_err(|error| tell(IO, error))?;
-    let drained = running.run(signals, PATIENCE).await;
+    let drained = running.run(signals, config.tier().drain_patience()).await;
     tracing::info!(cut = drained.cut, "drained");
     Ok(())
 }

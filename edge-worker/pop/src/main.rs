@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use cdn_config::{Config, LoadError, LogFormat};
 use clap::Parser;
@@ -15,8 +14,6 @@ use pop::{Settings, SettingsError, UpstreamError};
 const BAD_CONFIGURATION: u8 = 64;
 /// The exit status of what the system refuses.
 const FAILED: u8 = 2;
-/// How long requests in flight may take to end.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Rank at a POP or in a region
 #[derive(Parser)]
@@ -61,7 +58,7 @@ fn run(cli: &Cli) -> Result<(), (u8, String)> {
     runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| failed(format!("signals cannot be listened to: {error}")))?;
         let running = pop::start(settings).await.map_err(|error| failed(error.to_string()))?;
-        let drained = running.run(signals, PATIENCE).await;
+        let drained = running.run(signals, config.tier().drain_patience()).await;
         tracing::info!(cut = drained.cut, "drained");
         Ok(())
     })

@@ -1,0 +1,114 @@
+//! The unit that runs a tier, the user that it runs as, and what it wants of the kernel.
+
+use std::path::PathBuf;
+
+use super::{NOTICE, Site};
+use crate::render::fill;
+use crate::{Device, Role, Tier, Worker};
+
+/// Descriptors beside those of clients: the module, bundles, the tier above, listeners, timers, the log.
+const FILES_BESIDE: usize = 1_024;
+/// What systemd waits beyond the drain, before it kills.
+const AFTER_DRAIN_SECS: u64 = 5;
+/// What a connection may hold while it is idle: TLS and HTTP/2 state, buffers.
+const CONNECTION_KIB: usize = 64;
+/// The code of the worker, bundles and catalogs, the allocator's slack.
+const RESIDENT_MIB: usize = 1_024;
+
+pub(super) fn unit(site: &Site<'_>) -> String {
+    let config = site.config;
+    let max_connections = config.limits().max_connections();
+    let patience = config.tier().drain_patience().as_secs();
+    fill(
+        include_str!("unit.service"),
+        &[
+            ("notice", NOTICE),
+            ("tier", config.tier().name()),
+            ("daemon", site.daemon()),
+            ("config", &site.home.join("rung.toml").display().to_string()),
+            ("patience", &patience.to_string()),
+            ("stop", &(patience + AFTER_DRAIN_SECS).to_string()),
+            ("max_connections", &max_connections.to_string()),
+            ("files", &(max_connections + FILES_BESIDE).to_string()),
+            ("memory", &memory(site)),
+            ("capabilities", capabilities(site)),
+            ("protect_home", if names_below(site, &["/home", "/root", "/run/user"]) { "read-only" } else { "yes" }),
+            ("private_tmp", if names_below(site, &["/tmp", "/var/tmp"]) { "no" } else { "yes" }),
+            ("devices", devices(site)),
+            // A GPU's libraries place memory and threads.
+            ("calls", if may_have_gpu(site) { "" } else { " @resources" }),
+        ],
+    )
+}
+
+/// A ceiling from what the document allows, where it says how much that is.
+fn memory(site: &Site<'_>) -> String {
+    let config = site.config;
+    let guests = |worker: &Worker| Some(config.models().len() * worker.instances()? * worker.memory_mib());
+    let guests = match config.role() {
+        Role::Edge(pop) | Role::Region(pop) => guests(pop.worker()),
+        Role::Origin(_) => None,
+    };
+    let Some(guests) = guests else {
+        let why = match config.tier() {
+            Tier::Edge | Tier::Region => "worker.instances is left to the machine: set it for a ceiling in bytes.",
+            Tier::Origin => "A model at full precision takes what it takes.",
+        };
+        return format!("# {why}\nMemoryMax=80%");
+    };
+    let limits = config.limits();
+    // A body, and what is decoded from it.
+    let requests = (2 * limits.max_in_flight() * limits.max_body_bytes()).div_ceil(1 << 20);
+    let connections = (limits.max_connections() * CONNECTION_KIB).div_ceil(1 << 10);
+    format!(
+        "# In MiB: guests {guests}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\
+         MemoryMax={}M",
+        guests + requests + connections + RESIDENT_MIB
+    )
+}
+
+fn capabilities(site: &Site<'_>) -> &'static str {
+    if site.listeners().any(|(_, address)| address.port() < 1_024) {
+        "# A port below 1024.\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE"
+    } else {
+        "CapabilityBoundingSet=\nPrivateUsers=yes"
+    }
+}
+
+/// Where the document names something that the unit would hide.
+fn names_below(site: &Site<'_>, hidden: &[&str]) -> bool {
+    site.named_files().any(|(_, path): (_, PathBuf)| hidden.iter().any(|hidden| path.starts_with(hidden)))
+}
+
+fn devices(site: &Site<'_>) -> &'static str {
+    match site.config.role() {
+        Role::Edge(_) | Role::Region(_) => {
+            "PrivateDevices=yes\n# The worker is compiled at start: no MemoryDenyWriteExecute."
+        }
+        Role::Origin(_) if may_have_gpu(site) => {
+            "# device.use = \"auto\": a GPU may be there.\nDevicePolicy=closed\nDeviceAllow=char-nvidia* rw"
+        }
+        Role::Origin(_) => "PrivateDevices=yes\nMemoryDenyWriteExecute=yes",
+    }
+}
+
+fn may_have_gpu(site: &Site<'_>) -> bool {
+    match site.config.role() {
+        Role::Edge(_) | Role::Region(_) => false,
+        Role::Origin(origin) => match origin.device() {
+            Device::Auto => true,
+            Device::Cpu => false,
+        },
+    }
+}
+
+pub(super) fn user() -> String {
+    format!("{NOTICE}u rung - \"Rung\"\n")
+}
+
+pub(super) fn sysctl() -> String {
+    format!(
+        "{NOTICE}# HTTP/3 is UDP: one socket for all clients of listen.https, which the usual 208 KiB do not serve.\n\
+         net.core.rmem_max = 7500000\nnet.core.wmem_max = 7500000\n"
+    )
+}
