@@ -13,7 +13,7 @@ use shared_model::wire::json::{JsonLimits, decode, encode};
 use shared_model::wire::{Answer, Tier, to_cbor};
 
 use crate::parity::native;
-use crate::requests::{eval, fixture, one, with};
+use crate::requests::{eval, one, with};
 
 /// The oldest Node that the package is for: Debian's.
 const OLDEST_NODE: u32 = 18;
@@ -91,9 +91,10 @@ fn expected(ladder: &mut Ladder, request: &Value) -> Value {
         json!({ "answer": serde_json::from_slice::<Value>(&encode(&answer)).unwrap(), "bits": bits })
     };
     let timeout_ms = decoded.request.timeout_ms.unwrap();
-    match ladder.rank(&Call { request: decoded.request, below: None }) {
+    match ladder.rank(&Call { request: decoded.request, below: None, part: None }) {
         Step::Answer(answer) => answered(*answer),
         Step::Refused(refusal) => json!({ "field": refusal.field, "message": refusal.message }),
+        Step::Whole(why) => panic!("a client sends no part: {why:?}"),
         Step::Escalate { held, mut message, ready, .. } => {
             message.remaining_us = u64::from(timeout_ms) * 720;
             let body: String = to_cbor(&message).iter().map(|byte| format!("{byte:02x}")).collect();
