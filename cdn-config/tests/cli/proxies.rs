@@ -171,9 +171,9 @@ fn nginx_passes_on_caches_what_is_popular_and_answers_as_a_tier_would() {
 
     let before = tier.asked();
     let first = nginx.ask("/v1/popular?geo=de", &["-H", "x-request-id: first"]);
-    let second = nginx.ask("/v1/popular?geo=de", &["-H", "x-request-id: sec\"ond"]);
+    let second = nginx.ask("/v1/popular?geo=de", &["-H", "x-request-id: a\"b"]);
     assert!(first.contains("x-cache: miss") && first.contains("\nx-request-id: first\r\n"), "{first}");
-    assert!(second.contains("x-cache: hit") && !second.contains("sec\"ond"), "{second}");
+    assert!(second.contains("x-cache: hit") && !second.contains("a\"b"), "{second}");
     assert!(!second.contains("of-the-tier") && !second.contains("\nx-request-id: first\r\n"), "{second}");
     assert!(nginx.ask("/v1/popular?geo=fr", &[]).contains("x-cache: miss"));
     assert_eq!(tier.asked() - before, 2);

@@ -92,7 +92,7 @@ fn warns_of_what_was_ignored_also_after_an_escalation() {
     assert!(own.contains(warning), "{own}");
     let up = escalated(worker.rank(&request(r#","modle":1"#), None));
     let json = answer(worker.resume(&up.held, None, None));
-    for json in [up.ready.expect("it has scored"), json] {
+    for json in up.ready.into_iter().chain([json]) {
         assert_eq!(json.matches(warning).count(), 1, "{json}");
     }
 }
