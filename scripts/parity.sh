@@ -19,5 +19,5 @@ if [ -z "$schema" ]; then
     [ -f "$schema" ] || schema="$here/tests/fixtures/reference/features.toml"
 fi
 
-cargo build --release --quiet --manifest-path "$here/Cargo.toml" --package quantize
+cargo build --release --quiet --manifest-path "$here/Cargo.toml" --workspace --bins
 exec "${CARGO_TARGET_DIR:-$here/target}/release/quantize" parity --dir "$dir" --schema "$schema" ${pass[@]+"${pass[@]}"}
