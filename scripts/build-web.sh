@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 # Of the whole workspace, as everything else is built: a part of it would want other features of the same dependencies.
 cargo build --release --workspace --bin rung-bindgen
-# The names stay for now: what writes the JavaScript reads them, then drops them.
+# With names: what writes the JavaScript reads them, and leaves them out.
 build_wasm web debuginfo
 out=$target/web
 made=$(mktemp -d "$target/.web.XXXXXX")

@@ -1,6 +1,6 @@
 //! `quantize build`: from a trained model to a bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shared_model::bundle::{Manifest, VariantEntry};
@@ -135,7 +135,11 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     };
     let evaluations = evaluations(&judged, reported(&options.k));
     let replays = replay(&policies, &judged.requests);
-    write_bundle(options, place, features, &schema, &catalog, static_list, &variants, &policies, &evaluations)?;
+    let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
+    policies.clone_into(&mut manifest.policies);
+    manifest.static_list = static_list;
+    let files = write::common(features, catalog.to_safetensors(&schema));
+    write_bundle(&options.out, place, manifest, files, &variants, &evaluations)?;
 
     let f32_bytes = variants[REFERENCE].tensor_bytes();
     let size = |v: &Variant| Size {
@@ -218,27 +222,20 @@ pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
     variants.map(|(own, name)| evaluate(*name, &set.requests, (own, REFERENCE), k)).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a bundle, each made by another step")]
+/// Fills the place: `files` and those of the variants, the manifest last.
 fn write_bundle(
-    options: &Options,
+    out: &Path,
     place: Place,
-    features: Vec<u8>,
-    schema: &Schema,
-    catalog: &Catalog,
-    static_list: Vec<String>,
+    mut manifest: Manifest,
+    mut files: Vec<(&'static str, Vec<u8>)>,
     variants: &[Variant; 3],
-    policies: &[Policy],
     evaluations: &[Evaluation],
 ) -> Result<(), Failure> {
-    let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
-    policies.clone_into(&mut manifest.policies);
-    manifest.static_list = static_list;
-    let mut files = write::common(features, catalog.to_safetensors(schema));
     for (variant, evaluation) in variants.iter().zip(evaluations) {
         let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();
         let tensor_bytes = variant.tensor_bytes() as u64;
         manifest.variants.insert(variant.name, VariantEntry { tensor_bytes, bits, quality: evaluation.quality() });
-        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&options.out.join(variant.name.file()), e))?;
+        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&out.join(variant.name.file()), e))?;
         files.push((variant.name.file(), bytes));
     }
     Ok(place.fill(manifest, &files)?)

@@ -21,7 +21,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use bound::{interval, upper_bound};
 pub use tally::{Count, Tally};
@@ -59,10 +59,11 @@ pub struct Level {
 /// Certifies a policy for every k and bucket of N.
 #[must_use]
 pub fn calibrate(requests: &[Scored], claim: &Claim) -> Vec<Policy> {
-    let jobs: Vec<(u32, Vec<&Scored>)> = claim
-        .ks
-        .iter()
-        .flat_map(|k| buckets(requests, *k as usize).into_values().map(|requests| (*k, requests)))
+    // Each k once: a second policy for it would never be looked at, and would cost the others delta.
+    let ks: BTreeSet<u32> = claim.ks.iter().copied().collect();
+    let jobs: Vec<(u32, Vec<&Scored>)> = ks
+        .into_iter()
+        .flat_map(|k| buckets(requests, k as usize).into_values().map(move |requests| (k, requests)))
         .collect();
     let level = Level { alpha: claim.alpha, delta: claim.delta / jobs.len().max(1) as f64 };
     jobs.into_iter().map(|(k, requests)| policy(k, &requests, claim, level)).collect()

@@ -90,10 +90,12 @@ pub fn follow(policies: &[Policy], request: &Scored, k: u32, entry: Tier) -> Pat
         };
         return Path { tier, class: Some(class), set: top(scores, size), sent: None, twice: false };
     }
-    let Some(policy) = policy(policies, k, request.n()) else { return origin(Some(all), false) };
+    let Some(policy) = policy(policies, k, request.n()) else {
+        return origin((entry == Tier::Edge).then_some(all), false);
+    };
 
     let mut certain = Vec::new();
-    let mut doubt = all.clone();
+    let mut doubt = all;
     let mut alone = Class::Region;
     let mut sent = None;
     if entry == Tier::Edge {

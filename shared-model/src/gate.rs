@@ -161,7 +161,8 @@ pub fn policy(policies: &[Policy], k: u32, n: usize) -> Option<&Policy> {
     policies.iter().find(|p| p.k == k && (p.n_min as usize..=p.n_max as usize).contains(&n))
 }
 
-/// The boundary in scores whose positions `order` lists best first. `None` when nothing is left out.
+/// The boundary in scores of which `order` lists the positions of the best k + 1 at least, best first. `None` when
+/// nothing is left out.
 #[must_use]
 pub fn boundary(scores: &[f32], order: &[usize], k: usize) -> Option<Boundary> {
     let first_out = scores[*order.get(k)?];
@@ -179,7 +180,7 @@ pub fn margin(scores: &[f32], k: usize) -> Option<f32> {
 /// Decides on one set of scores.
 #[must_use]
 pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
-    let order = topk::top(scores, scores.len());
+    let order = topk::top(scores, k.saturating_add(1));
     let Some(boundary) = boundary(scores, &order, k) else { return Verdict::Trivial };
     match thresholds {
         Thresholds { margin: Some(threshold), .. } if boundary.margin >= threshold => {
@@ -190,14 +191,18 @@ pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
     }
 }
 
-/// Splits at a boundary: in doubt is what is nearer to its middle than `doubt`, and the two at the boundary.
+/// Splits at a boundary: in doubt is what is nearer to its middle than `doubt`, and the two at the boundary. Of `order`
+/// the best k + 1 are looked at.
 #[must_use]
 pub fn split(scores: &[f32], order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
-    let certain = order[..k - 1].partition_point(|i| scores[*i] - boundary.middle >= doubt);
-    let near = order[k + 1..].partition_point(|i| boundary.middle - scores[*i] < doubt);
-    let mut in_doubt = order[certain..k + 1 + near].to_vec();
+    let (top, first_out) = (&order[..k], order[k]);
+    let certain = top[..k - 1].partition_point(|i| scores[*i] - boundary.middle >= doubt);
+    let mut is_in = vec![false; scores.len()];
+    top.iter().for_each(|i| is_in[*i] = true);
+    let near = |i: &usize| !is_in[*i] && (*i == first_out || boundary.middle - scores[*i] < doubt);
+    let mut in_doubt: Vec<usize> = top[certain..].iter().copied().chain((0..scores.len()).filter(near)).collect();
     in_doubt.sort_unstable();
-    Split { certain: order[..certain].to_vec(), doubt: in_doubt }
+    Split { certain: top[..certain].to_vec(), doubt: in_doubt }
 }
 
 #[cfg(test)]

@@ -85,29 +85,21 @@ fn log(arrival: &Arrival, status: u16, micros: u128) {
     let (id, method, path) = (arrival.id.as_str(), arrival.head.method.as_str(), arrival.head.uri.path());
     let path = path.get(..128).unwrap_or(path);
     let trace = arrival.id.trace();
-    if status >= 500 {
-        tracing::warn!(
-            request_id = id,
-            trace_id = trace.id(),
-            span_id = trace.span(),
-            method,
-            path,
-            status,
-            micros,
-            "request failed"
-        );
-    } else {
-        tracing::debug!(
-            request_id = id,
-            trace_id = trace.id(),
-            span_id = trace.span(),
-            method,
-            path,
-            status,
-            micros,
-            "request answered"
-        );
+    macro_rules! line {
+        ($level:ident, $what:literal) => {
+            tracing::$level!(
+                request_id = id,
+                trace_id = trace.id(),
+                span_id = trace.span(),
+                method,
+                path,
+                status,
+                micros,
+                $what
+            )
+        };
     }
+    if status >= 500 { line!(warn, "request failed") } else { line!(debug, "request answered") }
 }
 
 /// What is at a path.

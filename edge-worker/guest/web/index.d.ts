@@ -72,8 +72,8 @@ export interface Agreement {
   delta: number;
   k: number;
   /** By which path the answer came. */
-  class: string;
-  /** The score gap at the boundary; null when every candidate is in the answer. */
+  class: "edge" | "region" | "merged_region" | "merged_origin" | (string & {});
+  /** The score gap at the boundary; null when every candidate is in the answer, and where the origin decided. */
   margin: number | null;
   /** What the margin had to reach. */
   threshold: number | null;
@@ -87,9 +87,9 @@ export interface Answer {
   tier: Tier | "origin";
   /** `w4`, `w8` or `f32`; null when it was ranked without the model. */
   variant: string | null;
-  /** 0 is normal; 1: the tier above is gone or late; 3: by popularity. */
+  /** 0 is normal; 1: the tier above is gone or late; 2 to 4: no model ranked. */
   degradation: number;
-  reason: "sure" | "trivial" | "asked" | "reference" | "upstream_gone" | "worker_failed" | (string & {});
+  reason: "sure" | "trivial" | "asked" | "reference" | "upstream_gone" | "worker_failed" | "merged" | (string & {});
   /** The best first, at most k. */
   ranked: Ranked[];
   agreement: Agreement | null;

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use shared_model::wire::{Answer, Reason, Why};
+use shared_model::wire::{Answer, Why};
 
 use crate::guest::GuestFault;
 
@@ -62,7 +62,7 @@ impl ServiceMetrics {
     }
 
     pub(crate) fn answered(&self, answer: &Answer) {
-        let label = Answered { tier: answer.tier.as_str(), reason: reason(answer.reason) };
+        let label = Answered { tier: answer.tier.as_str(), reason: answer.reason.as_str() };
         self.answers.get_or_create(&label).inc();
         if answer.degradation > 0 {
             // Levels above those of DESIGN §10 would be another tier's invention.
@@ -72,18 +72,6 @@ impl ServiceMetrics {
 
     pub(crate) fn escalated(&self, why: Why) {
         self.escalations.get_or_create(&Escalated { reason: why.as_str() }).inc();
-    }
-}
-
-fn reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Sure => "sure",
-        Reason::Trivial => "trivial",
-        Reason::Asked => "asked",
-        Reason::Reference => "reference",
-        Reason::UpstreamGone => "upstream_gone",
-        Reason::WorkerFailed => "worker_failed",
-        Reason::Merged => "merged",
     }
 }
 

@@ -32,10 +32,9 @@ pub(crate) fn certify(traces: &[Trace], tuning: &[Vec<usize>], rest: &[Vec<usize
         let classes = evidence(steps, &tested, effect, level);
         if let Some(failed) = classes.iter().find(|c| c.bound.is_nan() || c.bound > level.alpha) {
             certified.reason = Some(format!(
-                "of {} gate requests of the class {} ({} at the {}) {} have another set: the bound is {:.4}, above alpha = {}",
+                "of {} gate requests of the class {} (entering at the {}) {} have another set: the bound is {:.4}, above alpha = {}",
                 failed.answered,
                 failed.class.as_str(),
-                "entering",
                 failed.entry.as_str(),
                 failed.errors,
                 failed.bound,

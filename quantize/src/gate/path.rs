@@ -4,7 +4,7 @@
 use super::Level;
 use super::bound::is_below;
 use super::tally::Count;
-use super::trace::{Grid, Look, Steps, Trace};
+use super::trace::{Look, MARGINS, Steps, Trace, WIDTHS};
 
 /// The bounds aimed at, as shares of alpha. A certification is a draw of its own: the first aims well below, so that
 /// the sequence does not end before it began, and the last above, because it may be lucky.
@@ -19,13 +19,10 @@ const TO_ORIGIN: f64 = 80.0;
 ///
 /// `scale` is the number of certifying requests over that of tuning requests, and over the design effect.
 pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2]> {
-    let Some(first) = traces.first() else { return Vec::new() };
-    let (margins, widths) = Grid::size(first);
     let looks = Looks {
-        edge: Histogram::new(traces.iter().map(|t| (t.edge, false)), margins, widths),
-        region: Histogram::new(traces.iter().map(|t| (t.region, false)), margins, widths),
+        edge: Histogram::new(traces.iter().map(|t| (t.edge, false))),
+        region: Histogram::new(traces.iter().map(|t| (t.region, false))),
         traces,
-        size: (margins, widths),
     };
     let mut path: Vec<[Steps; 2]> = Vec::new();
     for aim in AIMS {
@@ -46,24 +43,21 @@ struct Looks<'a> {
     traces: &'a [&'a Trace],
     edge: Histogram,
     region: Histogram,
-    size: (usize, usize),
 }
 
 impl Looks<'_> {
     /// The cheapest policy whose classes all pass.
     fn cheapest(&self, passes: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
-        let (margins, widths) = self.size;
-        let boldest = (0..margins).find(|i| passes(self.edge.sure(*i)));
+        let boldest = (0..MARGINS).find(|i| passes(self.edge.sure(*i)));
         let edges = [boldest, None].into_iter().take(1 + usize::from(boldest.is_some()));
         let edges =
-            edges.flat_map(|margin| (0..widths).map(Some).chain([None]).map(move |doubt| Steps { margin, doubt }));
+            edges.flat_map(|margin| (0..WIDTHS).map(Some).chain([None]).map(move |doubt| Steps { margin, doubt }));
         let policies = edges.flat_map(|edge| self.regions(edge, &passes));
         policies.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, steps)| steps)
     }
 
     /// What the region can do with what an edge sends up, with the cost of all of it; nothing if no tier does anything.
     fn regions(&self, edge: Steps, passes: impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
-        let (margins, widths) = self.size;
         let sent = self.traces.iter().filter(|t| edge.margin.is_none_or(|i| usize::from(t.edge.reached) <= i));
         let look = |t: &&&Trace| match edge.doubt {
             Some(width) => (t.parts[width].0, usize::from(t.edge.wide) > width),
@@ -71,13 +65,13 @@ impl Looks<'_> {
         };
         let share = |t: &&&Trace| edge.doubt.map_or(1.0, |width| f64::from(t.parts[width].1));
         let candidates: f64 = sent.clone().map(|t| share(&t)).sum();
-        let sent = Histogram::new(sent.map(|t| look(&t)), margins, widths);
+        let sent = Histogram::new(sent.map(|t| look(&t)));
 
-        let boldest = (0..margins).find(|i| passes(sent.sure(*i)) && passes(self.region.sure(*i)));
+        let boldest = (0..MARGINS).find(|i| passes(sent.sure(*i)) && passes(self.region.sure(*i)));
         let mut found = Vec::new();
         for margin in [boldest, None].into_iter().take(1 + usize::from(boldest.is_some())) {
             let narrowest =
-                (0..widths).find(|w| passes(sent.unsure(margin, *w)) && passes(self.region.unsure(margin, *w)));
+                (0..WIDTHS).find(|w| passes(sent.unsure(margin, *w)) && passes(self.region.unsure(margin, *w)));
             for doubt in [narrowest, None].into_iter().take(1 + usize::from(narrowest.is_some())) {
                 let region = Steps { margin, doubt };
                 if region == Steps::default() && (edge.doubt.is_some() || edge == Steps::default()) {
@@ -109,12 +103,12 @@ struct Histogram {
 
 impl Histogram {
     /// `looks` come with whether a candidate was lost before.
-    fn new(looks: impl Iterator<Item = (Look, bool)>, margins: usize, widths: usize) -> Self {
-        let mut sure = vec![Count::default(); margins + 1];
-        let mut unsure = vec![vec![Count::default(); widths]; margins + 1];
+    fn new(looks: impl Iterator<Item = (Look, bool)>) -> Self {
+        let mut sure = vec![Count::default(); MARGINS + 1];
+        let mut unsure = vec![vec![Count::default(); WIDTHS]; MARGINS + 1];
         let mut all = 0;
         for (look, lost) in looks {
-            let reached = usize::from(look.reached).min(margins);
+            let reached = usize::from(look.reached);
             all += 1;
             sure[reached].answered += 1;
             sure[reached].errors += u64::from(lost || !look.agrees);
@@ -123,13 +117,13 @@ impl Histogram {
                 count.errors += u64::from(lost || usize::from(look.wide) > width);
             }
         }
-        for i in (1..margins).rev() {
+        for i in (1..MARGINS).rev() {
             let above = sure[i + 1];
             sure[i].answered += above.answered;
             sure[i].errors += above.errors;
         }
         sure.remove(0);
-        for i in 1..=margins {
+        for i in 1..=MARGINS {
             let (below, from) = unsure.split_at_mut(i);
             for (count, below) in from[0].iter_mut().zip(&below[i - 1]) {
                 count.answered += below.answered;
@@ -156,12 +150,12 @@ mod tests {
     fn a_histogram_counts_on_both_sides_of_a_threshold() {
         let look = |reached, agrees, wide| (Look { reached, agrees, wide }, false);
         let looks = [look(0, false, 1), look(1, true, 0), look(2, false, 2), look(3, true, 0)];
-        let h = Histogram::new(looks.into_iter(), 3, 2);
+        let h = Histogram::new(looks.into_iter());
         let count = |answered, errors| Count { answered, errors };
         assert_eq!([h.sure(0), h.sure(1), h.sure(2)], [count(3, 1), count(2, 1), count(1, 0)]);
         assert_eq!((h.unsure(Some(0), 0), h.unsure(Some(0), 1)), (count(1, 1), count(1, 0)));
         assert_eq!((h.unsure(Some(2), 1), h.unsure(None, 1)), (count(3, 1), count(4, 1)));
-        let lost = Histogram::new([(looks[3].0, true)].into_iter(), 3, 2);
+        let lost = Histogram::new([(looks[3].0, true)].into_iter());
         assert_eq!((lost.sure(0), lost.unsure(None, 1)), (count(1, 1), count(1, 1)));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use shared_model::gate::Class;
 use shared_model::wire::Tier;
 
-use super::trace::Steps;
+use super::trace::{MARGINS, Steps, WIDTHS};
 use super::*;
 use crate::replay::follow;
 use crate::score::MessageSize;
@@ -75,7 +75,7 @@ fn says_how_many_requests_are_missing() {
 fn every_k_and_bucket_has_its_own_policy_and_a_share_of_delta() {
     let mut both = world(300, 2, 40, 0.05);
     both.extend(world(300, 2, 100, 0.05));
-    let policies = calibrate(&both, &claim(0.05, &[5, 50]));
+    let policies = calibrate(&both, &claim(0.05, &[5, 50, 5]));
     let held: Vec<(u32, u32, u32)> = policies.iter().map(|p| (p.k, p.n_min, p.n_max)).collect();
     assert_eq!(held, [(5, 40, 40), (5, 100, 100), (50, 100, 100)], "k = 50 of 40 is trivial");
     let alone = calibrate(&both[..600], &claim(0.05, &[5]));
@@ -103,11 +103,10 @@ fn counting_traces_is_following_the_ladder() {
     let k = 5;
     let grid = Grid::over(&requests, k);
     let traces: Vec<Trace> = requests.iter().map(|r| Trace::new(r, k, &grid)).collect();
-    let (margins, widths) = Grid::size(&traces[0]);
     let mut random = fastrand::Rng::with_seed(3);
     let mut step = |n: usize| Some(random.usize(..n)).filter(|i| i % 5 != 0);
     for _ in 0..200 {
-        let steps = [(); 2].map(|()| Steps { margin: step(margins), doubt: step(widths) });
+        let steps = [(); 2].map(|()| Steps { margin: step(MARGINS), doubt: step(WIDTHS) });
         let [edge, region] = grid.thresholds(steps);
         let evidence = Evidence { requests: 0, users: 0, design_effect: 1.0, classes: Vec::new() };
         let (n_min, n_max, alpha, delta, reason) = (30, 30, 0.05, 0.05, None);

@@ -10,11 +10,13 @@ use shared_model::topk::top;
 use crate::score::Scored;
 
 /// Thresholds grow by the eighth root of two.
-const PER_OCTAVE: f32 = 8.0;
-/// From the smallest threshold to the largest.
-const OCTAVES: f32 = 12.0;
-/// Widths of doubt grow by the square root of two.
-const WIDTHS: usize = 16;
+const PER_OCTAVE: usize = 8;
+/// From the smallest threshold above 0 to the largest.
+const OCTAVES: usize = 12;
+/// How many thresholds for margins there are: 0, and both ends of the octaves.
+pub(super) const MARGINS: usize = 2 + PER_OCTAVE * OCTAVES;
+/// How many widths of doubt there are; they grow by the square root of two.
+pub(super) const WIDTHS: usize = 16;
 
 /// Where policies may lie.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,20 +64,15 @@ impl Grid {
         margins.sort_by(f32::total_cmp);
         let median = margins.get(margins.len() / 2).copied().unwrap_or(1.0);
         let least = median.log2().floor().exp2() / 16.0;
-        let steps = (PER_OCTAVE * OCTAVES) as u16;
-        let margins = (0..=steps).map(|i| least * (f32::from(i) / PER_OCTAVE).exp2());
-        let doubts = (0..WIDTHS).map(|i| 4.0 * least * (i as f32 / 2.0).exp2());
+        let grown = |step: usize, per_octave: f32| least * (step as f32 / per_octave).exp2();
+        let margins = (0..MARGINS - 1).map(|i| grown(i, PER_OCTAVE as f32));
+        let doubts = (0..WIDTHS).map(|i| 4.0 * grown(i, 2.0));
         Self { margins: std::iter::once(0.0).chain(margins).collect(), doubts: doubts.collect() }
     }
 
     /// The thresholds of edge and region.
     pub(crate) fn thresholds(&self, steps: [Steps; 2]) -> [Thresholds; 2] {
         steps.map(|s| Thresholds { margin: s.margin.map(|i| self.margins[i]), doubt: s.doubt.map(|i| self.doubts[i]) })
-    }
-
-    /// How many thresholds for margins, and how many widths of doubt there are.
-    pub(crate) fn size(trace: &Trace) -> (usize, usize) {
-        (2 + (PER_OCTAVE * OCTAVES) as usize, trace.parts.len())
     }
 
     fn look(&self, scores: &[f32], reference: &[bool], k: usize) -> (Look, Vec<usize>, Option<Boundary>) {

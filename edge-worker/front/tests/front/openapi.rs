@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
+use shared_model::gate::Class;
+use shared_model::wire::Reason;
 
 use crate::rig::{RANK, Reply, Rig, asking, post};
 
@@ -101,6 +103,39 @@ async fn the_requests_of_the_document_are_those_that_are_taken() {
         let named = reply.is_problem(422, "invalid-request")["field"].as_str().unwrap_or_default().to_owned();
         assert!(named.starts_with(name.as_str()), "{name}: {}", reply.text());
     }
+}
+
+/// The next after each: one that is added does not compile before it is listed here.
+fn after(reason: Reason) -> Option<Reason> {
+    match reason {
+        Reason::Sure => Some(Reason::Trivial),
+        Reason::Trivial => Some(Reason::Asked),
+        Reason::Asked => Some(Reason::Reference),
+        Reason::Reference => Some(Reason::UpstreamGone),
+        Reason::UpstreamGone => Some(Reason::WorkerFailed),
+        Reason::WorkerFailed => Some(Reason::Merged),
+        Reason::Merged => None,
+    }
+}
+
+fn class_after(class: Class) -> Option<Class> {
+    match class {
+        Class::Edge => Some(Class::Region),
+        Class::Region => Some(Class::MergedRegion),
+        Class::MergedRegion => Some(Class::MergedOrigin),
+        Class::MergedOrigin => None,
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_every_reason_and_class() {
+    let rig = Rig::start().await;
+    let document = got(&rig, "/v1/openapi.json").await.json();
+    let words = |of: &str, field: &str| document["components"]["schemas"][of]["properties"][field]["enum"].clone();
+    let reasons = std::iter::successors(Some(Reason::Sure), |reason| after(*reason));
+    assert_eq!(words("Answer", "reason"), serde_json::to_value(reasons.collect::<Vec<_>>()).unwrap());
+    let classes = std::iter::successors(Some(Class::Edge), |class| class_after(*class));
+    assert_eq!(words("Agreement", "class"), serde_json::to_value(classes.collect::<Vec<_>>()).unwrap());
 }
 
 #[tokio::test]
