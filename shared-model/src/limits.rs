@@ -20,6 +20,8 @@ pub const MAX_FEATURES: usize = 1024;
 pub const MAX_VOCABULARY: usize = 1 << 20;
 /// Boundaries of one bucketized feature.
 pub const MAX_BOUNDARIES: usize = 1 << 16;
+/// Fields that one feature may cross.
+pub const MAX_CROSSED: usize = 8;
 /// Steps of one numeric transform.
 pub const MAX_STEPS: usize = 16;
 /// The most indices that a hash may spread over: an index is an i32.
