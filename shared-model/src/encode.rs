@@ -6,9 +6,11 @@
 
 mod block;
 mod ln;
+mod trace;
 mod value;
 
 pub use block::{Block, Data};
+pub use trace::Trace;
 pub use value::Taken;
 pub(crate) use value::check_default;
 

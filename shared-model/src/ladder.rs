@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
 use crate::catalog::{Catalog, CatalogError};
+use crate::explain::{self, Basis};
 use crate::gate::{self, Policy, Verdict};
 use crate::plan::{Arena, Plan, PlanError, RunError};
 use crate::schema::{Schema, SchemaFaults};
@@ -163,7 +164,17 @@ struct Held {
     request: RankRequest,
     /// This tier's own ranking, if it scored.
     #[n(1)]
-    own: Option<Vec<Ranked>>,
+    own: Option<Own>,
+}
+
+/// A tier's own ranking.
+#[derive(Clone, Debug, Default, Encode, Decode)]
+struct Own {
+    #[n(0)]
+    ranked: Vec<Ranked>,
+    /// What it was made of, if the request asks.
+    #[n(1)]
+    explanation: Option<String>,
 }
 
 /// Why a request has no scores.
@@ -208,7 +219,7 @@ impl Ladder {
             Err(refusal) => return Step::Refused(refusal),
         };
         if prepared.is_empty() {
-            return self.answer(Reason::Trivial, 0, Vec::new(), None, Vec::new());
+            return self.answer(Reason::Trivial, 0, Own::default(), None, Vec::new());
         }
         if let Some(why) = self.up_unscored(request, &prepared) {
             return self.escalate(request, None, why);
@@ -218,16 +229,16 @@ impl Ladder {
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
             Err(NoScores::Failed) => return self.escalate(request, None, Why::WorkerFailed),
         };
-        let ranked = prepared.ranked(&scores, request, self.ranking());
+        let own = self.own(request, &prepared, &scores);
         if request.tier.names(self.tier) {
-            return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
+            return self.answer(Reason::Asked, 0, own, None, Vec::new());
         }
         let policies = if call.below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };
         match gate::decide(policies, self.variant, self.tier, &scores, request.k) {
-            Verdict::Sure(agreement) => self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new()),
-            Verdict::Trivial(agreement) => self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new()),
-            Verdict::Unsure { .. } => self.escalate(request, Some(ranked), Why::Unsure),
-            Verdict::NoPolicy => self.escalate(request, Some(ranked), Why::NoPolicy),
+            Verdict::Sure(agreement) => self.answer(Reason::Sure, 0, own, Some(agreement), Vec::new()),
+            Verdict::Trivial(agreement) => self.answer(Reason::Trivial, 0, own, Some(agreement), Vec::new()),
+            Verdict::Unsure { .. } => self.escalate(request, Some(own), Why::Unsure),
+            Verdict::NoPolicy => self.escalate(request, Some(own), Why::NoPolicy),
         }
     }
 
@@ -274,13 +285,13 @@ impl Ladder {
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
             Err(NoScores::Failed) => return self.popular(Reason::WorkerFailed, &request),
         };
-        let ranked = prepared.ranked(&scores, &request, self.ranking());
-        self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
+        let own = self.own(&request, &prepared, &scores);
+        self.answer(Reason::UpstreamGone, 1, own, None, prepared.defaulted())
     }
 
     fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
-        let ranked = by_popularity(&self.catalog, request, self.tier);
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
+        let own = Own { ranked: by_popularity(&self.catalog, request, self.tier), explanation: None };
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, own, None, Vec::new()) }))
     }
 
     fn up_unscored(&self, request: &RankRequest, prepared: &Prepared) -> Option<Why> {
@@ -314,11 +325,18 @@ impl Ladder {
         }
     }
 
-    fn ranking(&self) -> Ranking {
-        Ranking { link: self.plan.link(), by: self.tier }
+    fn own(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> Own {
+        let link = self.plan.link();
+        let ranked = prepared.ranked(scores, request, Ranking { link, by: self.tier });
+        let explanation = request.explain.then(|| {
+            let &Self { tier, variant, stamp, ref schema, ref catalog, .. } = self;
+            let policy = explain::policy(&self.policies, variant, request.k, scores.len());
+            Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy }.explain().to_json()
+        });
+        Own { ranked, explanation }
     }
 
-    fn escalate(&self, request: &RankRequest, own: Option<Vec<Ranked>>, why: Why) -> Step {
+    fn escalate(&self, request: &RankRequest, own: Option<Own>, why: Why) -> Step {
         let ready = own.clone().map(|own| Box::new(self.blank(Reason::UpstreamGone, 1, own, None, Vec::new())));
         let held = crate::wire::to_cbor(&Held { request: request.clone(), own });
         let request = request.clone();
@@ -330,18 +348,18 @@ impl Ladder {
         &self,
         reason: Reason,
         degradation: u8,
-        ranked: Vec<Ranked>,
+        own: Own,
         agreement: Option<Agreement>,
         warnings: Vec<String>,
     ) -> Step {
-        Step::Answer(Box::new(self.blank(reason, degradation, ranked, agreement, warnings)))
+        Step::Answer(Box::new(self.blank(reason, degradation, own, agreement, warnings)))
     }
 
     fn blank(
         &self,
         reason: Reason,
         degradation: u8,
-        ranked: Vec<Ranked>,
+        own: Own,
         agreement: Option<Agreement>,
         warnings: Vec<String>,
     ) -> Answer {
@@ -352,12 +370,12 @@ impl Ladder {
             variant: Some(self.variant.as_str().to_owned()),
             degradation,
             reason,
-            ranked,
+            ranked: own.ranked,
             agreement,
             timing: Timing::default(),
             warnings,
             stamp: Some(self.stamp),
-            explanation: None,
+            explanation: own.explanation,
         }
     }
 }

@@ -42,5 +42,7 @@ pub const MAX_CANDIDATES: usize = 100_000;
 pub const MAX_TIMEOUT_MS: u32 = 60_000;
 /// How deep the objects and lists of a JSON request may nest; the request itself is 1.
 pub const MAX_DEPTH: usize = 8;
+/// Bytes of the features in one explanation; those that do not fit are counted.
+pub const MAX_EXPLAINED_BYTES: usize = 256 << 10;
 /// Warnings of one answer.
 pub const MAX_WARNINGS: usize = 16;

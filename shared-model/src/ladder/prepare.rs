@@ -97,6 +97,15 @@ impl Prepared {
         self.kept.is_empty()
     }
 
+    /// Where the candidate with this index among those ranked stands in the request.
+    ///
+    /// # Panics
+    /// There is no such candidate.
+    #[must_use]
+    pub fn position(&self, index: usize) -> usize {
+        self.kept[index]
+    }
+
     /// Whether a candidate is neither in the catalog nor described in the request.
     #[must_use]
     pub fn has_unknown_items(&self) -> bool {
