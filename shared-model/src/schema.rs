@@ -4,6 +4,7 @@
 //! guest; both pass the same checks. It knows names, kinds and rules; [`crate::encode`] applies them. It does no I/O.
 
 mod assemble;
+mod bound;
 mod describe;
 mod document;
 mod faults;
