@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, eval, inspect, parity, report, schema_check};
+use crate::{build, eval, explain, inspect, parity, report, schema_check, schema_init};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -36,6 +36,8 @@ enum Command {
     Build(build::Options),
     /// Evaluate a bundle on a request file
     Eval(eval::Options),
+    /// Show what each variant of a bundle makes of a request, and which tier answers it
+    Explain(explain::Options),
     /// Show what is in a bundle or an ONNX model
     Inspect(inspect::Options),
     /// Work on schemas
@@ -56,6 +58,8 @@ enum Command {
 enum SchemaCommand {
     /// Check features.toml, alone or against a model
     Check(schema_check::Options),
+    /// Write a first draft of features.toml from a model's inputs
+    Init(schema_init::Options),
 }
 
 /// A result in both forms.
@@ -97,6 +101,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
             let evaluated = eval::run(options, &progress)?;
             Ok(outcome(report::evaluations(&evaluated.evaluations, &[]), &evaluated, false))
         }
+        Command::Explain(options) => {
+            let explained = explain::run(options)?;
+            Ok(outcome(explain::text(&explained), &explained, false))
+        }
         Command::Inspect(options) => {
             let inspected = inspect::run(options)?;
             Ok(outcome(report::inspected(&inspected), &inspected, false))
@@ -104,6 +112,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Schema(SchemaCommand::Check(options)) => {
             let checked = schema_check::run(options)?;
             Ok(outcome(report::schema_checked(&checked), &checked, !checked.faults.is_empty()))
+        }
+        Command::Schema(SchemaCommand::Init(options)) => {
+            let drafted = schema_init::run(options)?;
+            Ok(outcome(schema_init::text(&drafted), &drafted, !drafted.faults.is_empty()))
         }
         Command::Parity { options, json } => {
             let rows = parity::run(options)?;

@@ -92,7 +92,7 @@ pub(crate) fn evaluations(evaluations: &[Evaluation], policies: &[Policy]) -> St
     )
 }
 
-fn sentence(policy: &Policy) -> String {
+pub(crate) fn sentence(policy: &Policy) -> String {
     let (variant, tier) = (policy.variant.as_str(), policy.variant.tier().as_str());
     let e = &policy.evidence;
     match (policy.threshold, e.bound) {

@@ -34,6 +34,7 @@ impl Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Catalog, item_from_json};
     use crate::graph::{Binary, Builder, DType, Link, Op, Scope, Type};
     use crate::schema::feature::Index;
 
@@ -55,7 +56,7 @@ mod tests {
         }
         let sum = sums.into_iter().reduce(|a, b| builder.push("s", Op::Binary(Binary::Add), &[a, b]).unwrap()).unwrap();
         let score = builder.push("score", Op::Reshape { shape: vec![] }, &[sum]).unwrap();
-        let bounded = schema.bounded_by(&builder.finish(score, Link::Identity).unwrap());
+        let bounded = schema.clone().bounded_by(&builder.finish(score, Link::Identity).unwrap());
 
         let below: Vec<_> = bounded.features().iter().map(|f| f.coding.clone()).collect();
         let identity = |below| Coding::Categorical(Index::Identity(below));
@@ -63,5 +64,11 @@ mod tests {
         let cardinalities: Vec<_> = bounded.inputs().iter().map(|i| i.cardinality).collect();
         assert_eq!(cardinalities, [Some(5), Some(3), Some(5), None]);
         assert_eq!(bounded.cardinality(0, 100), Some(5));
+
+        let item = |shop: u32| item_from_json(&format!(r#"{{"id":"i{shop}","shop":{shop}}}"#)).unwrap();
+        let catalog = |shops: [u32; 2]| Catalog::build(&schema, shops.map(item)).unwrap();
+        assert_eq!(catalog([0, 4]).check(&bounded), Ok(()));
+        let fault = catalog([4, 5]).check(&bounded).unwrap_err().to_string();
+        assert_eq!(fault, "item 2 (`i5`): `shop` is 5, but the model's table has 5 rows");
     }
 }
