@@ -109,7 +109,8 @@ fn request(options: &Options, model: &str) -> Result<RankRequest, SourceError> {
         Some(line) => {
             let all = read_stdin()?;
             let at = usize::try_from(line - 1).unwrap_or(usize::MAX);
-            all.split(|b| *b == b'\n').nth(at).map(<[u8]>::to_vec).ok_or_else(|| no_such(path, line))?
+            let found = all.split(|b| *b == b'\n').nth(at).filter(|line| !line.trim_ascii().is_empty());
+            found.map(<[u8]>::to_vec).ok_or_else(|| no_such(path, line))?
         }
         None if path.as_os_str() == STDIN => read_stdin()?,
         None => source::bytes(path, MAX_LINE_BYTES)?,

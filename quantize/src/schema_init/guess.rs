@@ -243,7 +243,10 @@ impl<'a> Guess<'a> {
     fn clock(&mut self) -> Whence<'a> {
         let clock = self.observed.fields.iter().position(|f| f.scope == Scope::Request && is_time(&f.path));
         match clock {
-            Some(at) => self.take(at),
+            Some(at) => {
+                let note = Note::Fact("a moment of the requests, in Unix seconds".to_owned());
+                Whence { note, ..self.take(at) }
+            }
             None => {
                 let note = Note::Guess("the requests' Unix seconds are looked for here".to_owned());
                 Whence { scope: Scope::Request, path: "context.timestamp".to_owned(), field: None, note }
