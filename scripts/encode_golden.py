@@ -10,9 +10,10 @@ be served.
 
 The file, with paths relative to tests/fixtures:
 
-    {"schema": path, "catalog_ids": [...], "cases": [
-      {"why": "...", "request": {...}, "inputs": {...}},
-      {"why": "...", "item": {...}, "inputs": {...}}]}
+    {"catalog_ids": [...], "schemas": [
+      {"schema": path, "cases": [
+        {"why": "...", "request": {...}, "inputs": {...}},
+        {"why": "...", "item": {...}, "inputs": {...}}]}]}
 
 `inputs` holds the flat row of each model input of that scope: i64 as integers, f32 as the shortest
 decimal that reads back to the same bits. `why` says what a case is for.
@@ -28,8 +29,8 @@ import numpy as np
 import xxhash
 
 ROOT = Path(__file__).resolve().parent.parent
-SCHEMA = ROOT / "tests/fixtures/reference/features.toml"
-GOLDEN = ROOT / "tests/fixtures/encoding.json"
+FIXTURES = ROOT / "tests/fixtures"
+GOLDEN = FIXTURES / "encoding.json"
 
 
 class Refused(ValueError):
@@ -66,6 +67,9 @@ class Encoder:
             if feature["scope"] != scope:
                 continue
             name = feature.get("input", feature["name"])
+            if "fields" in feature:
+                rows[name] = np.array([crossed(record, feature)], np.int64)
+                continue
             value = raw_value(record, feature)
             if feature["kind"] == "numeric":
                 columns.setdefault(name, {})[feature.get("column", 0)] = numeric(feature, value)
@@ -110,10 +114,20 @@ class Encoder:
                 elif feature.get("unknown", "default") != "default":
                     raise Refused(f"`{feature['name']}`: {v!r} is not in the vocabulary")
             return row
+        if kind == "dense":
+            length = feature["length"]
+            values = [0] * length if value is None else value
+            if len(values) != length:
+                raise Refused(f"`{feature['name']}` has {len(values)} numbers, not {length}")
+            return np.array([numeric(feature, v) for v in values], np.float64).astype(np.float32)
         raise ValueError(f"`{feature['name']}`: kind {kind!r} is not known")
 
     def _index(self, feature: dict, transform, value) -> int:
         if transform == "identity":
+            return int(value)
+        if "identity" in transform:
+            if not 0 <= int(value) < transform["identity"]:
+                raise Refused(f"`{feature['name']}`: {value!r} is not below {transform['identity']}")
             return int(value)
         if transform == "hour":
             return value // 3600 % 24
@@ -133,11 +147,32 @@ def vocabulary_index(spec: dict, catalog_ids: list[str]) -> dict[str, int]:
     return {value: i for i, value in enumerate(spec["values"], start=spec.get("first", 0))}
 
 
+def at_path(record: dict, path: str):
+    """The value at a dotted path; None if it is absent or null."""
+    value = record
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def crossed(record: dict, feature: dict) -> int:
+    """The index of several fields together; 0 if one of them is missing and has no default."""
+    paths = feature["fields"]
+    parts = [at_path(record, path) for path in paths]
+    if None in parts and feature.get("missing", "default") != "default":
+        raise Refused(f"a field of `{feature['name']}` is missing")
+    defaults = feature.get("default", [None] * len(paths))
+    parts = [default if part is None else part for part, default in zip(parts, defaults)]
+    if None in parts:
+        return 0
+    texts = [str(part).encode("utf-8") for part in parts]
+    netstrings = b"".join(b"%d:%s," % (len(text), text) for text in texts)
+    return xxhash.xxh64_intdigest(netstrings, 0) % feature["transform"]["cross_hash"]
+
+
 def raw_value(record: dict, feature: dict):
     """The value at the feature's path; its default if the value is absent or null."""
-    value = record
-    for key in feature.get("field", feature["name"]).split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+    value = at_path(record, feature.get("field", feature["name"]))
     if value is not None:
         return value
     if feature.get("missing", "default") != "default":
@@ -151,6 +186,10 @@ def numeric(feature: dict, value) -> float:
     for transform in transforms if isinstance(transforms, list) else [transforms]:
         if transform == "ln1p":
             result = np.log1p(result)
+        elif "clip" in transform:
+            bounds = transform["clip"]
+            result = np.maximum(result, bounds.get("min", -np.inf))
+            result = np.minimum(result, bounds.get("max", np.inf))
         elif transform != "identity":
             standardize = transform["standardize"]
             result = (result - standardize["mean"]) / standardize["std"]
@@ -192,7 +231,7 @@ def at(timestamp: int) -> dict:
     return {"timestamp": timestamp}
 
 
-def cases() -> list[dict]:
+def reference_cases() -> list[dict]:
     long_history = [CATALOG_IDS[i * 5 % 12] for i in range(37)]
     return [
         request(
@@ -401,39 +440,100 @@ def cases() -> list[dict]:
     ]
 
 
+def transform_cases() -> list[dict]:
+    def where(device=None, geo=None, slot=None) -> dict:
+        return {"device": device, "geo": geo, "slot": slot}
+
+    return [
+        request(
+            "inside every bound",
+            where("phone", "eu", 11),
+            ratings=15,
+            mean_rating=2.667,
+            country="de",
+            taste=[0.25, -1, 3.3, 1e-3],
+        ),
+        request(
+            "above the bounds; the letters cut elsewhere are another cross",
+            where("ephone", "eu", 0),
+            ratings=2500.5,
+            mean_rating=5,
+            country="d",
+            taste=[0, 0, 0, 0],
+        ),
+        request(
+            "below the bounds, where ln(1+x) has no value",
+            where("phon", "eeu", 5),
+            ratings=-17,
+            mean_rating=0.5,
+            country="de",
+            taste=[1e30, -1e30, 16777217, 0.1],
+        ),
+        request(
+            "on the bounds; letters of several bytes, and those that a netstring is made of",
+            where("3:tv,", ",:", 1),
+            ratings=1000,
+            mean_rating=2.375,
+            country="日本",
+        ),
+        request(
+            "an integer stands for its digits; an empty text is not a missing one",
+            where("", 49, 2),
+            country=-7,
+        ),
+        request("a part of a cross is missing", where(None, "eu"), country="fr"),
+        request("another part is missing", where("phone"), country=None),
+        request("no part of a cross: every default"),
+        item("an ordinary item", id="m1", studio="A24", language="en", cover=[0.5, -0.5, 0]),
+        item("clipped on both sides", id="m2", studio="A2", language="4en", cover=[1.5, -3, 1]),
+        item("no vector; the language is missing", id="m10", studio="A24"),
+        item("a null vector", id="new1", studio="", language="", cover=None),
+    ]
+
+
+SCHEMAS = {
+    "reference/features.toml": reference_cases,
+    "reference/transforms.toml": transform_cases,
+}
+
+
 def shortest(row: np.ndarray) -> list:
     if row.dtype == np.int64:
         return row.tolist()
     return [float(str(value)) for value in row]
 
 
-def golden() -> dict:
-    encoder = Encoder.from_file(SCHEMA, CATALOG_IDS)
+def golden(schema: str, cases: list[dict]) -> list[dict]:
+    """The cases of a schema, each with what it encodes to."""
+    encoder = Encoder.from_file(FIXTURES / schema, CATALOG_IDS)
     done = []
-    for case in cases():
+    for case in cases:
         scope = "request" if "request" in case else "item"
         inputs = encoder.encode(scope, case[scope])
         names = encoder.input_names(scope)
         done.append(case | {"inputs": {name: shortest(inputs[name]) for name in names}})
-    return {
-        "schema": SCHEMA.relative_to(ROOT / "tests/fixtures").as_posix(),
-        "catalog_ids": CATALOG_IDS,
-        "cases": done,
-    }
+    return done
 
 
-def render(document: dict) -> str:
-    """JSON with one line a case, so that a change shows as the cases it touches."""
-    cases_text = ",\n".join(json.dumps(case, ensure_ascii=False) for case in document["cases"])
-    head = {key: value for key, value in document.items() if key != "cases"}
-    return json.dumps(head, ensure_ascii=False)[:-1] + ',\n"cases": [\n' + cases_text + "\n]}\n"
+def render() -> str:
+    """The file: JSON with one line a case, so that a change shows as the cases it touches."""
+
+    def text(value) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    def suite(schema: str, cases: list[dict]) -> str:
+        lines = ",\n".join(text(case) for case in golden(schema, cases))
+        return f'{{"schema": {text(schema)}, "cases": [\n{lines}\n]}}'
+
+    suites = ", ".join(suite(schema, cases()) for schema, cases in SCHEMAS.items())
+    return f'{{"catalog_ids": {text(CATALOG_IDS)}, "schemas": [{suites}]}}\n'
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the file, write nothing")
     arguments = parser.parse_args()
-    text = render(golden())
+    text = render()
     if arguments.check:
         if GOLDEN.read_text(encoding="utf-8") == text:
             return 0

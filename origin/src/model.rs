@@ -92,8 +92,9 @@ fn read(folder: &Path) -> Result<(Model, Variant), Reason> {
         bytes(&folder.join(name), max).map_err(|e| e.to_string())
     })?;
     let schema = Schema::from_toml(str::from_utf8(bundle.file(FEATURES)?).map_err(|_| Reason::Text)?)?;
-    let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
     let variant = Variant::from_bytes(bundle.file(file)?)?;
+    let schema = schema.bounded_by(&variant.graph);
+    let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
     let binding = Binding::new(&variant.graph, &schema)?;
     let model = Model {
         stamp: Stamp { catalog: catalog.revision(), ..bundle.stamp() },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use front::{Call, Failure, Health, Popular, Ranker, Serving};
+use shared_model::explain::Basis;
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
@@ -88,8 +89,9 @@ impl Ranker for Service {
                 None => {
                     let ranking = Ranking { link: model.link, by: Tier::Origin };
                     let ranked = prepared.ranked(&scores, request, ranking);
+                    let explanation = request.explain.then(|| model.explain(request, &prepared, &scores));
                     let timing = Timing { queue: micros(queued), score: micros(encoded + ran), ..Timing::default() };
-                    return Ok(model.answer(ranked, prepared.defaulted(), timing));
+                    return Ok(Answer { explanation, ..model.answer(ranked, prepared.defaulted(), timing) });
                 }
                 Some(_) => "the model gave a score that is not a number".to_owned(),
             },
@@ -141,6 +143,13 @@ impl Model {
     fn batch(&self, prepared: &Prepared) -> Batch {
         let inputs = self.binding.inputs(prepared).into_iter().map(|block| block.data.clone()).collect();
         Batch { requests: 1, owner: vec![0; prepared.len()], inputs }
+    }
+
+    fn explain(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> String {
+        let &Self { stamp, link, ref schema, ref catalog, .. } = self;
+        let (tier, variant) = (Tier::Origin, VARIANT);
+        let basis = Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy: None };
+        basis.explain().to_json()
     }
 
     fn answer(&self, ranked: Vec<Ranked>, warnings: Vec<String>, timing: Timing) -> Answer {

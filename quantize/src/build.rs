@@ -120,9 +120,11 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let catalog = source::catalog(&options.catalog, &schema)?;
     let static_list = options.static_list.as_deref().map(source::static_list).transpose()?.unwrap_or_default();
     let model = source::bytes(&options.model, limits::MAX_TENSORS_BYTES)?;
-    let encoding = Encoding { schema: &schema, catalog: &catalog };
 
     let imported = import(&model, &inputs(&schema, &catalog)).map_err(|e| Failure::import(&options.model, e))?;
+    let schema = schema.bounded_by(&imported.graph);
+    catalog.check(&schema).map_err(|e| SourceError::file(&options.catalog, e))?;
+    let encoding = Encoding { schema: &schema, catalog: &catalog };
     let full = full_precision(&imported);
     let check = check::check(&model, &imported, &full, encoding, &options.calibration, progress)
         .map_err(|e| Failure::check(&options.model, e))?;

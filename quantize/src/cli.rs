@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, eval, inspect, parity, report, schema_check, simulate};
+use crate::{build, eval, explain, inspect, parity, report, schema_check, schema_init, simulate};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -38,6 +38,8 @@ enum Command {
     Eval(eval::Options),
     /// Certify on simulated gate sets, and count how often that errs
     Simulate(simulate::Options),
+    /// Show what each variant of a bundle makes of a request, and which tier answers it
+    Explain(explain::Options),
     /// Show what is in a bundle or an ONNX model
     Inspect(inspect::Options),
     /// Work on schemas
@@ -58,6 +60,8 @@ enum Command {
 enum SchemaCommand {
     /// Check features.toml, alone or against a model
     Check(schema_check::Options),
+    /// Write a first draft of features.toml from a model's inputs
+    Init(schema_init::Options),
 }
 
 /// A result in both forms.
@@ -99,6 +103,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
             let evaluated = eval::run(options, &progress)?;
             Ok(outcome(report::evaluated(&evaluated), &evaluated, false))
         }
+        Command::Explain(options) => {
+            let explained = explain::run(options)?;
+            Ok(outcome(explain::text(&explained), &explained, false))
+        }
         Command::Inspect(options) => {
             let inspected = inspect::run(options)?;
             Ok(outcome(report::inspected(&inspected), &inspected, false))
@@ -110,6 +118,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Schema(SchemaCommand::Check(options)) => {
             let checked = schema_check::run(options)?;
             Ok(outcome(report::schema_checked(&checked), &checked, !checked.faults.is_empty()))
+        }
+        Command::Schema(SchemaCommand::Init(options)) => {
+            let drafted = schema_init::run(options)?;
+            Ok(outcome(schema_init::text(&drafted), &drafted, !drafted.faults.is_empty()))
         }
         Command::Parity { options, json } => {
             let rows = parity::run(options)?;

@@ -93,12 +93,13 @@ impl Opened {
         let features = folder.join(FEATURES);
         let text = std::str::from_utf8(part(FEATURES)?).map_err(|e| SourceError::file(&features, e))?;
         let schema = Schema::from_toml(text).map_err(|faults| SourceError::Schema { path: features, faults })?;
-        let catalog = Catalog::from_safetensors(part(CATALOG)?, &schema)
-            .map_err(|e| SourceError::file(&folder.join(CATALOG), e))?;
         let variants = VariantName::ALL.map(|name| {
             Variant::from_bytes(part(name.file())?).map_err(|e| SourceError::file(&folder.join(name.file()), e))
         });
-        let variants = variants.into_iter().collect::<Result<_, _>>()?;
+        let variants: Vec<Variant> = variants.into_iter().collect::<Result<_, _>>()?;
+        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph);
+        let catalog = Catalog::from_safetensors(part(CATALOG)?, &schema)
+            .map_err(|e| SourceError::file(&folder.join(CATALOG), e))?;
         Ok(Self { bundle, schema, catalog, variants })
     }
 

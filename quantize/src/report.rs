@@ -134,7 +134,7 @@ pub(crate) fn simulated(simulated: &Simulated) -> String {
     )
 }
 
-fn sentence(policy: &Policy) -> String {
+pub(crate) fn sentence(policy: &Policy) -> String {
     let e = &policy.evidence;
     let (k, alpha) = (policy.k, policy.alpha);
     if let Some(reason) = &policy.reason {

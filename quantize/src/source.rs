@@ -14,7 +14,7 @@ use shared_model::wire::Record;
 use thiserror::Error;
 
 /// The bytes of one line of a JSONL file.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]

@@ -200,3 +200,149 @@ fn a_wrong_command_line_or_a_missing_file_ends_with_2() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("holds something that is not a bundle"), "{}", said(&output));
 }
+
+#[test]
+fn drafts_a_schema_that_feeds_the_model() {
+    let model = demo("movies.onnx");
+    let dir = tempfile::tempdir().unwrap();
+    let check =
+        |schema: &Path| quantize(&["schema", "check", schema.to_str().unwrap(), "--model", model.to_str().unwrap()]);
+    let bare = dir.path().join("bare.toml");
+    let output = quantize(&["schema", "init", model.to_str().unwrap(), "--out", bare.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = std::fs::read_to_string(&bare).unwrap();
+    assert_eq!(check(&bare).status.code(), Some(0), "{text}");
+    assert!(text.contains("\n# CHECK: "), "{text}");
+    let again = quantize(&["schema", "init", model.to_str().unwrap(), "--out", bare.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(2), "a file that is there is left alone");
+
+    let (requests, catalog) = (demo("requests.calibration.jsonl"), demo("catalog.jsonl"));
+    let mut args = vec!["schema", "init", model.to_str().unwrap(), "--requests", requests.to_str().unwrap()];
+    args.extend(["--catalog", catalog.to_str().unwrap()]);
+    let output = quantize(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let informed = dir.path().join("informed.toml");
+    std::fs::write(&informed, &output.stdout).unwrap();
+    assert_eq!(check(&informed).status.code(), Some(0));
+    args.extend(["--format", "json"]);
+    let drafted: Value = serde_json::from_slice(&quantize(&args).stdout).unwrap();
+    assert_eq!(drafted["toml"].as_str().unwrap().trim_end(), String::from_utf8_lossy(&output.stdout).trim_end());
+    assert_eq!((drafted["features"].as_u64(), &drafted["faults"]), (Some(11), &Value::Array(Vec::new())));
+
+    // Everything but transforms that no file can tell is as in the schema that the model was trained with.
+    let schema = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        shared_model::schema::Schema::from_toml(&text).unwrap()
+    };
+    let (drafted, trained) = (schema(&informed), schema(&demo("features.toml")));
+    let told = |schema: &shared_model::schema::Schema| {
+        let mut inputs: Vec<_> = schema.inputs().iter().map(|i| (i.name.clone(), i.scope, i.shape.clone())).collect();
+        inputs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut features: Vec<_> = schema
+            .features()
+            .iter()
+            .map(|f| (schema.inputs()[f.input].name.clone(), f.column, f.fields.clone(), f.coding.kind()))
+            .collect();
+        features.sort();
+        (inputs, features)
+    };
+    assert_eq!(told(&drafted), told(&trained));
+}
+
+#[test]
+fn a_draft_for_what_is_no_model_is_refused() {
+    let catalog = demo("catalog.jsonl");
+    let output = quantize(&["schema", "init", catalog.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("catalog.jsonl: not a usable ONNX model"), "{}", said(&output));
+}
+
+#[test]
+fn explains_a_request_by_every_variant_and_the_whole_ladder() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle");
+    assert_eq!(build(&bundle, &[]).status.code(), Some(0));
+    let requests = demo("requests.eval.jsonl");
+    let explain = |args: &[&str]| {
+        let mut all = vec!["explain", "--bundle", bundle.to_str().unwrap()];
+        all.extend(args);
+        quantize(&all)
+    };
+    let mut paths = std::collections::BTreeSet::new();
+    for line in 1..=12 {
+        let line = line.to_string();
+        let output = explain(&[requests.to_str().unwrap(), "--line", &line, "--format", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let tiers = explained["tiers"].as_array().unwrap();
+        let variants: Vec<&str> = tiers.iter().map(|t| t["variant"].as_str().unwrap()).collect();
+        assert_eq!(variants, ["w4", "w8", "f32"]);
+        assert_eq!(tiers[0]["request"], tiers[2]["request"], "features do not depend on the variant");
+        assert_eq!(tiers[0]["request"].as_array().unwrap().len(), 6);
+        assert_eq!(tiers[0]["candidates"], 100);
+        // The way ends where the first gate is sure, and the answer is that tier's ranking.
+        let path = explained["path"].as_array().unwrap();
+        let last = path.last().unwrap();
+        assert_eq!(last["does"], "answers");
+        let answering = tiers.iter().find(|t| t["tier"] == last["tier"]).unwrap();
+        let by = explained["answer"]["ranked"].as_array().unwrap().iter().find(|r| r["by"] == last["tier"]).unwrap();
+        let known = answering["ranked"].as_array().unwrap().iter().find(|c| c["id"] == by["id"]);
+        assert!(known.is_none_or(|c| c["score"] == by["score"]), "{explained}");
+        for stage in &path[..path.len() - 1] {
+            let tier = tiers.iter().find(|t| t["tier"] == stage["tier"]).unwrap();
+            assert!(tier["verdict"].as_str().unwrap().starts_with("unsure") || stage["why"] != "unsure", "{explained}");
+        }
+        paths.insert(path.len());
+    }
+    assert!(paths.len() > 1, "some of these requests go up and some do not: {paths:?}");
+
+    let text = String::from_utf8(explain(&[requests.to_str().unwrap(), "--line", "1"]).stdout).unwrap();
+    for said in
+        ["movies version 1: the best 10 of 100 candidates", "user_mean_rating", "edge (w4): margin ", " answers"]
+    {
+        assert!(text.contains(said), "no `{said}` in:\n{text}");
+    }
+}
+
+#[test]
+fn explains_what_comes_on_standard_input_and_names_what_is_at_fault() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle");
+    assert_eq!(build(&bundle, &[]).status.code(), Some(0));
+    let piped = |args: &[&str], text: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_quantize"))
+            .args(["explain", "--bundle", bundle.to_str().unwrap()])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let request = "{\n \"k\": 1,\n \"user\": {\"id\": \"u1\"},\n \"candidates\": [\"m1\", \"gone\", {\"id\": \"m2\", \"year\": 2001}]\n}";
+    let output = piped(&["-", "--format", "json"], request);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(explained["defaulted"][0], "`gone` is not in the catalog: scored with defaults");
+    assert_eq!(explained["path"][0]["why"], "unknown_item");
+    assert_eq!((explained["path"].as_array().unwrap().len(), &explained["answer"]["tier"]), (3, &"origin".into()));
+
+    let none = piped(&["-"], "{\"candidates\": []}");
+    assert_eq!(none.status.code(), Some(0), "{}", said(&none));
+    assert!(String::from_utf8_lossy(&none.stdout).contains("no candidate is left to rank"));
+
+    let two = piped(&["-"], "{\"candidates\": []}\n{\"candidates\": []}\n");
+    assert_eq!(two.status.code(), Some(2));
+    assert!(said(&two).contains("choose one with --line"), "{}", said(&two));
+    assert_eq!(piped(&["-", "--line", "2"], "{\"candidates\": []}\n{\"candidates\": []}\n").status.code(), Some(0));
+    let third = piped(&["-", "--line", "3"], "{\"candidates\": []}\n{\"candidates\": []}\n");
+    assert!(said(&third).contains("has no request on line 3"), "{}", said(&third));
+    let faulty = piped(&["-"], "{\"user\": {\"ratings\": \"many\"}, \"candidates\": [\"m1\"]}");
+    assert_eq!(faulty.status.code(), Some(2));
+    assert!(said(&faulty).contains("`user.ratings`: must be a number, not `many`"), "{}", said(&faulty));
+}

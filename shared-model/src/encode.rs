@@ -6,9 +6,12 @@
 
 mod block;
 mod ln;
+mod trace;
 mod value;
 
 pub use block::{Block, Data};
+pub use trace::Trace;
+pub use value::Taken;
 pub(crate) use value::check_default;
 
 use crate::catalog::Catalog;
@@ -50,11 +53,7 @@ impl<'a> Encoder<'a> {
     /// A field is mistyped, or missing or unknown where the schema says `reject`.
     pub fn request(&self, request: &RankRequest) -> Result<Encoded, Refusal> {
         let mut encoded = Encoded { blocks: self.empty_blocks(Scope::Request), escalate: Vec::new() };
-        self.append(Scope::Request, &mut encoded, |feature| match feature.field.split_once('.') {
-            Some(("user", name)) => request.user.field(name),
-            Some(("context", name)) => request.context.field(name),
-            _ => &Raw::Null,
-        })?;
+        self.append(Scope::Request, &mut encoded, |path| request_field(request, path))?;
         Ok(encoded)
     }
 
@@ -76,22 +75,31 @@ impl<'a> Encoder<'a> {
     /// Adds one row to each block of item scope; when refused, the blocks are of no further use.
     pub(crate) fn append_item(&self, id: &str, features: &Record, to: &mut Encoded) -> Result<(), Refusal> {
         let id = Raw::Text(id.to_owned());
-        self.append(Scope::Item, to, |feature| if feature.field == "id" { &id } else { features.field(&feature.field) })
+        self.append(Scope::Item, to, |path| if path == "id" { &id } else { features.field(path) })
     }
 
-    fn append<'r>(&self, scope: Scope, to: &mut Encoded, field: impl Fn(&Feature) -> &'r Raw) -> Result<(), Refusal> {
+    fn append<'r>(&self, scope: Scope, to: &mut Encoded, field: impl Fn(&str) -> &'r Raw) -> Result<(), Refusal> {
         let Encoded { blocks, escalate } = to;
         for ((input, _), block) in self.schema.inputs_of(scope).zip(blocks) {
             block.append_row();
-            for feature in self.schema.features().iter().filter(|f| f.input == input) {
-                let encoding = Encoding { feature, vocabularies: self.schema.vocabularies(), ids: self.ids };
-                let escalates = encoding.encode(field(feature), block.last_row(feature.column.unwrap_or(0)))?;
-                if escalates.0 && !escalate.contains(&feature.field) {
-                    escalate.push(feature.field.clone());
-                }
+            for feature in self.schema.features_of(input) {
+                self.encoding(feature).encode(&field, block.last_row(feature.column.unwrap_or(0)), escalate)?;
             }
         }
         Ok(())
+    }
+
+    fn encoding(&self, feature: &'a Feature) -> Encoding<'a> {
+        Encoding { feature, vocabularies: self.schema.vocabularies(), ids: self.ids }
+    }
+}
+
+/// The field of a request at a path.
+pub(crate) fn request_field<'r>(request: &'r RankRequest, path: &str) -> &'r Raw {
+    match path.split_once('.') {
+        Some(("user", name)) => request.user.field(name),
+        Some(("context", name)) => request.context.field(name),
+        _ => &Raw::Null,
     }
 }
 

@@ -8,9 +8,11 @@
 mod build;
 pub mod doc;
 mod infer;
+mod lookups;
 mod op;
 
 pub use build::{Builder, GraphError};
+pub use lookups::Lookup;
 pub use op::{Binary, Compare, Link, Logic, Op, Reduce, Unary};
 
 use serde::{Deserialize, Serialize};

@@ -26,16 +26,17 @@ pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 use minicbor::{Decode, Encode};
 
 use crate::catalog::Catalog;
+use crate::explain::Basis;
 use crate::gate::{self, Class, Policy, Split, Thresholds, Verdict};
 use crate::plan::{Arena, Plan, RunError};
 use crate::schema::Schema;
 use crate::topk;
 use crate::variant::VariantName;
 use crate::wire::{
-    Agreement, Answer, Escalation, Part, RankRequest, Ranked, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing,
+    Agreement, Answer, Escalation, Part, RankRequest, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing,
     Whole, Why,
 };
-use resume::Held;
+use resume::{Held, Own};
 use similarity::Similarity;
 
 /// What a tier accepts for its own scoring.
@@ -147,7 +148,7 @@ impl Ladder {
             Err(refusal) => return Step::Refused(refusal),
         };
         if prepared.is_empty() {
-            return self.answer(Reason::Trivial, 0, Vec::new(), None, Vec::new());
+            return self.answer(Reason::Trivial, 0, Own::default(), None, Vec::new());
         }
         if let Some(why) = self.up_unscored(request, &prepared) {
             return self.escalate_whole(request, None, why);
@@ -167,25 +168,25 @@ impl Ladder {
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
             Err(NoScores::Failed) => return self.escalate_whole(request, None, Why::WorkerFailed),
         };
-        let ranked = prepared.ranked(&scores, request, self.ranking());
+        let own = self.own(request, &prepared, &scores);
         if asked {
-            return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
+            return self.answer(Reason::Asked, 0, own, None, Vec::new());
         }
         match (gate::decide(thresholds, &scores, k), claim) {
             (Verdict::Trivial, _) => {
                 let agreement = self.agreement((0.0, 0.0), request.k, self.alone_class(), None);
-                self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new())
+                self.answer(Reason::Trivial, 0, own, Some(agreement), Vec::new())
             }
             (Verdict::Sure { margin, threshold }, Some(claim)) => {
                 let agreement = self.agreement(claim, request.k, self.alone_class(), Some((margin, threshold)));
-                self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new())
+                self.answer(Reason::Sure, 0, own, Some(agreement), Vec::new())
             }
             (Verdict::Doubt(split), Some(_)) => {
                 let n = u32::try_from(prepared.len()).unwrap_or(u32::MAX);
-                self.escalate_doubt(request, &prepared, ranked, &split, Part { k: request.k, n }, None)
+                self.escalate_doubt(request, &prepared, own, &split, Part { k: request.k, n }, None)
             }
             (Verdict::Sure { .. } | Verdict::Doubt(_) | Verdict::Whole, _) => {
-                self.escalate_whole(request, Some(ranked), Why::Unsure)
+                self.escalate_whole(request, Some(own), Why::Unsure)
             }
         }
     }
@@ -210,17 +211,17 @@ impl Ladder {
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
             Err(NoScores::Failed) => return whole,
         };
-        let ranked = prepared.ranked(&scores, request, self.ranking());
+        let own = self.own(request, &prepared, &scores);
         match gate::decide(thresholds, &scores, request.k as usize) {
             Verdict::Trivial => {
                 let agreement = self.agreement(claim, part.k, Class::MergedRegion, None);
-                self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new())
+                self.answer(Reason::Trivial, 0, own, Some(agreement), Vec::new())
             }
             Verdict::Sure { margin, threshold } => {
                 let agreement = self.agreement(claim, part.k, Class::MergedRegion, Some((margin, threshold)));
-                self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new())
+                self.answer(Reason::Sure, 0, own, Some(agreement), Vec::new())
             }
-            Verdict::Doubt(split) => self.escalate_doubt(request, &prepared, ranked, &split, part, Some(part)),
+            Verdict::Doubt(split) => self.escalate_doubt(request, &prepared, own, &split, part, Some(part)),
             Verdict::Whole => whole,
         }
     }
@@ -262,8 +263,15 @@ impl Ladder {
         }
     }
 
-    fn ranking(&self) -> Ranking {
-        Ranking { link: self.plan.link(), by: self.tier }
+    fn own(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> Own {
+        let link = self.plan.link();
+        let ranked = prepared.ranked(scores, request, Ranking { link, by: self.tier });
+        let explanation = request.explain.then(|| {
+            let &Self { tier, variant, stamp, ref schema, ref catalog, .. } = self;
+            let policy = gate::policy(&self.policies, request.k, scores.len());
+            Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy }.explain().to_json()
+        });
+        Own { ranked, explanation }
     }
 
     /// The class of what this tier answers on its own.
@@ -276,7 +284,7 @@ impl Ladder {
         Agreement { alpha, delta, k, class, margin: margin.map(|m| m.0), threshold: margin.map(|m| m.1) }
     }
 
-    fn escalate_whole(&self, request: &RankRequest, own: Option<Vec<Ranked>>, why: Why) -> Step {
+    fn escalate_whole(&self, request: &RankRequest, own: Option<Own>, why: Why) -> Step {
         let message = self.message(request.clone(), None, why);
         self.escalate(Held::whole(request.clone(), own), message)
     }
@@ -286,7 +294,7 @@ impl Ladder {
         &self,
         request: &RankRequest,
         prepared: &Prepared,
-        own: Vec<Ranked>,
+        own: Own,
         split: &Split,
         of: Part,
         from_below: Option<Part>,
@@ -311,18 +319,18 @@ impl Ladder {
         &self,
         reason: Reason,
         degradation: u8,
-        ranked: Vec<Ranked>,
+        own: Own,
         agreement: Option<Agreement>,
         warnings: Vec<String>,
     ) -> Step {
-        Step::Answer(Box::new(self.blank(reason, degradation, ranked, agreement, warnings)))
+        Step::Answer(Box::new(self.blank(reason, degradation, own, agreement, warnings)))
     }
 
     fn blank(
         &self,
         reason: Reason,
         degradation: u8,
-        ranked: Vec<Ranked>,
+        own: Own,
         agreement: Option<Agreement>,
         warnings: Vec<String>,
     ) -> Answer {
@@ -333,22 +341,23 @@ impl Ladder {
             variant: Some(self.variant.as_str().to_owned()),
             degradation,
             reason,
-            ranked,
+            ranked: own.ranked,
             agreement,
             timing: Timing::default(),
             warnings,
             stamp: Some(self.stamp),
-            explanation: None,
+            explanation: own.explanation,
         }
     }
 }
 
-/// The request for the candidates in doubt alone: they fill what the certain ones leave of the top k.
+/// The request for the candidates in doubt alone: they fill what the certain ones leave of the top k. The tier that asks
+/// explains the answer.
 #[must_use]
 pub fn in_doubt(request: &RankRequest, prepared: &Prepared, split: &Split) -> RankRequest {
     let k = request.k - u32::try_from(split.certain.len()).unwrap_or(request.k);
     let candidates = split.doubt.iter().map(|i| request.candidates[prepared.position(*i)].clone()).collect();
-    RankRequest { k, candidates, exclude: Vec::new(), ..request.clone() }
+    RankRequest { k, candidates, exclude: Vec::new(), explain: false, ..request.clone() }
 }
 
 /// Whether a request is more than a tier scores itself; candidates that are excluded do not count.

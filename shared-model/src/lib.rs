@@ -10,6 +10,7 @@
 pub mod bundle;
 pub mod catalog;
 pub mod encode;
+pub mod explain;
 pub mod gate;
 pub mod graph;
 mod kernel;

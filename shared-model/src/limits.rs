@@ -20,6 +20,8 @@ pub const MAX_FEATURES: usize = 1024;
 pub const MAX_VOCABULARY: usize = 1 << 20;
 /// Boundaries of one bucketized feature.
 pub const MAX_BOUNDARIES: usize = 1 << 16;
+/// Fields that one feature may cross.
+pub const MAX_CROSSED: usize = 8;
 /// Steps of one numeric transform.
 pub const MAX_STEPS: usize = 16;
 /// The most indices that a hash may spread over: an index is an i32.
@@ -46,5 +48,7 @@ pub const MAX_CANDIDATES: usize = 100_000;
 pub const MAX_TIMEOUT_MS: u32 = 60_000;
 /// How deep the objects and lists of a JSON request may nest; the request itself is 1.
 pub const MAX_DEPTH: usize = 8;
+/// Bytes of the features in one explanation; those that do not fit are counted.
+pub const MAX_EXPLAINED_BYTES: usize = 256 << 10;
 /// Warnings of one answer.
 pub const MAX_WARNINGS: usize = 16;

@@ -4,6 +4,8 @@
 //! guest; both pass the same checks. It knows names, kinds and rules; [`crate::encode`] applies them. It does no I/O.
 
 mod assemble;
+mod bound;
+mod describe;
 mod document;
 mod faults;
 mod feature;
@@ -33,6 +35,8 @@ pub struct Schema {
     vocabularies: Vec<Vocabulary>,
     features: Vec<Feature>,
     inputs: Vec<InputSpec>,
+    /// For each input, the indices of the features that feed it.
+    fed_by: Vec<Vec<usize>>,
 }
 
 /// An input of the model, as the schema feeds it.
@@ -119,7 +123,12 @@ impl Schema {
     /// that the client gives as such.
     #[must_use]
     pub fn cardinality(&self, input: usize, items: usize) -> Option<usize> {
-        assemble::cardinality(&self.vocabularies, self.features.iter().filter(|f| f.input == input), Some(items))
+        assemble::cardinality(&self.vocabularies, self.features_of(input), Some(items))
+    }
+
+    /// The features that feed an input, by its index into [`Schema::inputs`], as listed.
+    pub fn features_of(&self, input: usize) -> impl Iterator<Item = &Feature> {
+        self.fed_by[input].iter().map(|&feature| &self.features[feature])
     }
 
     fn from_document(document: &Node) -> Result<Self, SchemaFaults> {

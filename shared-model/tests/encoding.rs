@@ -15,13 +15,17 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn golden() -> (Schema, Catalog, Vec<Value>) {
+/// For each schema, the catalog of the golden ids and its cases.
+fn golden() -> Vec<(Schema, Catalog, Vec<Value>)> {
     let golden: Value = serde_json::from_str(&fixture("encoding.json")).expect("JSON");
-    let schema = Schema::from_toml(&fixture(golden["schema"].as_str().expect("a path"))).expect("a schema");
-    let ids = golden["catalog_ids"].as_array().expect("ids").iter();
-    let items = ids.map(|id| item_from_json(&json!({ "id": id }).to_string()).expect("an item"));
-    let catalog = Catalog::build(&schema, items).expect("a catalog");
-    (schema, catalog, golden["cases"].as_array().expect("cases").clone())
+    let ids = golden["catalog_ids"].as_array().expect("ids");
+    let suite = |suite: &Value| {
+        let schema = Schema::from_toml(&fixture(suite["schema"].as_str().expect("a path"))).expect("a schema");
+        let items = ids.iter().map(|id| item_from_json(&json!({ "id": id }).to_string()).expect("an item"));
+        let catalog = Catalog::build(&schema, items).expect("a catalog");
+        (schema, catalog, suite["cases"].as_array().expect("cases").clone())
+    };
+    golden["schemas"].as_array().expect("schemas").iter().map(suite).collect()
 }
 
 fn encode(case: &Value, schema: &Schema, catalog: &Catalog) -> (Scope, Encoded) {
@@ -58,10 +62,12 @@ fn assert_same(block: &Block, want: &Value, at: &str) {
 
 #[test]
 fn every_golden_vector_is_met_to_the_bit() {
-    let (schema, catalog, cases) = golden();
-    assert!(cases.len() >= 20, "the fixture holds {} cases", cases.len());
-    for case in &cases {
-        let (scope, encoded) = encode(case, &schema, &catalog);
+    let golden = golden();
+    let cases =
+        golden.iter().flat_map(|(schema, catalog, cases)| cases.iter().map(move |case| (schema, catalog, case)));
+    assert!(cases.clone().count() >= 40, "the fixture holds {} cases", cases.count());
+    for (schema, catalog, case) in cases {
+        let (scope, encoded) = encode(case, schema, catalog);
         let inputs = case["inputs"].as_object().expect("inputs");
         assert_eq!(inputs.len(), encoded.blocks.len());
         for ((_, input), block) in schema.inputs_of(scope).zip(&encoded.blocks) {
@@ -73,11 +79,12 @@ fn every_golden_vector_is_met_to_the_bit() {
 
 #[test]
 fn the_json_form_of_the_schema_encodes_alike() {
-    let (schema, catalog, cases) = golden();
-    let again = Schema::from_json(&schema.to_json()).expect("a schema");
-    assert_eq!(again, schema);
-    for case in &cases {
-        assert_eq!(encode(case, &again, &catalog), encode(case, &schema, &catalog));
+    for (schema, catalog, cases) in golden() {
+        let again = Schema::from_json(&schema.to_json()).expect("a schema");
+        assert_eq!(again, schema);
+        for case in &cases {
+            assert_eq!(encode(case, &again, &catalog), encode(case, &schema, &catalog));
+        }
     }
 }
 

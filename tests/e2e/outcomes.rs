@@ -238,3 +238,18 @@ async fn every_tier_is_ready_and_counts() {
     answered(&stack, one()).await;
     assert_eq!(stack.metric(Which::Edge, "edge_requests_total{code=\"200\"}").await.unwrap(), 1.0);
 }
+
+#[tokio::test]
+async fn the_tier_that_answers_explains_when_asked() {
+    let stack = Stack::start().await.unwrap();
+    for (tier, variant) in [("edge", "w4"), ("region", "w8"), ("origin", "f32")] {
+        let answer = answered(&stack, with(one(), json!({ "tier": tier, "explain": true }))).await;
+        let explanation = &answer["explanation"];
+        assert_eq!((&explanation["tier"], &explanation["variant"]), (&json!(tier), &json!(variant)), "{answer}");
+        let best = |entry: &Value| (entry["id"].clone(), entry["score"].clone());
+        assert_eq!(best(&explanation["ranked"][0]), best(&answer["ranked"][0]));
+        assert_eq!(explanation["request"].as_array().map(Vec::len), Some(6), "a feature each");
+        let silent = answered(&stack, with(one(), json!({ "tier": tier }))).await;
+        assert_eq!(silent.get("explanation"), None);
+    }
+}

@@ -98,7 +98,7 @@ export interface Answer {
   /** What was ignored in the request. */
   warnings?: string[];
   /** When asked for. */
-  explain?: unknown;
+  explanation?: unknown;
 }
 
 /** What goes to the tier above. */

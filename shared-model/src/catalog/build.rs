@@ -2,7 +2,7 @@
 
 use super::geos::Geos;
 use super::{Catalog, CatalogError};
-use crate::encode::{Encoded, Encoder};
+use crate::encode::{Data, Encoded, Encoder};
 use crate::graph::Scope;
 use crate::limits;
 use crate::schema::{NameError, Names, Schema};
@@ -47,6 +47,30 @@ impl Catalog {
             popularity.push(geos.add(row, record).map_err(|fault| fault.of(row as usize + 1, id))?);
         }
         Ok(Self { ids, blocks, popularity, geos, revision: 0 })
+    }
+}
+
+impl Catalog {
+    /// Checks its indices against a schema that knows more than the one it was built with: [`Schema::bounded_by`].
+    ///
+    /// # Errors
+    /// Names the first item with an index that is not below its bound.
+    pub fn check(&self, schema: &Schema) -> Result<(), CatalogError> {
+        for (i, input) in schema.inputs_of(Scope::Item) {
+            let (Some(block), Some(bound)) = (self.block(i), schema.cardinality(i, self.len())) else { continue };
+            let Data::I32(indices) = &block.data else { continue };
+            let beyond = indices.iter().position(|index| usize::try_from(*index).is_ok_and(|index| index >= bound));
+            if let Some(at) = beyond {
+                let row = at / block.width;
+                return Err(CatalogError::Item {
+                    item: row + 1,
+                    id: Some(self.ids.name(row).to_owned()),
+                    field: input.name.clone(),
+                    message: format!("is {}, but the model's table has {bound} rows", indices[at]),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

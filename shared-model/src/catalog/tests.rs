@@ -266,3 +266,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn holds_vectors_and_crosses() {
+    let schema = r#"{"schema_version": 1, "model": "m", "feature": [
+        {"name": "cover", "kind": "dense", "scope": "item", "length": 3, "missing": "reject"},
+        {"name": "cross", "kind": "categorical", "scope": "item", "fields": ["a", "b"], "transform": {"cross_hash": 7}}]}"#;
+    let schema = Schema::from_json(schema.as_bytes()).unwrap();
+    let items = |lines: &[&str]| lines.iter().map(|line| item_from_json(line).unwrap()).collect::<Vec<_>>();
+    let good = [r#"{"id":"m1","cover":[1,2,3],"a":"x","b":"y"}"#, r#"{"id":"m2","cover":[0.5,0,-1],"a":"x"}"#];
+    let catalog = Catalog::build(&schema, items(&good)).unwrap();
+    assert_eq!(catalog.block(0).unwrap().data, Data::F32(vec![1.0, 2.0, 3.0, 0.5, 0.0, -1.0]));
+    let bytes = catalog.to_safetensors(&schema);
+    assert_eq!(Catalog::from_safetensors(&bytes, &schema).unwrap(), catalog);
+
+    let refusal = |line: &str| Catalog::build(&schema, items(&[good[0], line])).unwrap_err().to_string();
+    let short = refusal(r#"{"id":"m2","cover":[1,2]}"#);
+    assert_eq!(short, "item 2 (`m2`): `cover` must be a list of 3 numbers, not of 2");
+    assert_eq!(refusal(r#"{"id":"m2"}"#), "item 2 (`m2`): `cover` is missing, and the schema needs it");
+}

@@ -75,6 +75,92 @@ fn applies_numeric_steps_in_order() {
 }
 
 #[test]
+fn clips_where_the_step_stands() {
+    let first =
+        r#""kind": "numeric", "transform": [{"clip": {"min": 0, "max": 7}}, {"standardize": {"mean": 1, "std": 2}}]"#;
+    assert_eq!(numbers(first, r#"{"x":5}"#), [2.0]);
+    assert_eq!(numbers(first, r#"{"x":1e300}"#), [3.0]);
+    assert_eq!(numbers(first, r#"{"x":-8}"#), [-0.5]);
+    let last = r#""kind": "numeric", "transform": ["ln1p", {"clip": {"max": 1}}]"#;
+    assert_eq!(numbers(last, r#"{"x":100}"#), [1.0]);
+    assert_eq!(refusal(last, r#"{"x":-2}"#), "user.x: -2 is outside the range of its transform", "no clip hides a NaN");
+}
+
+/// A cross of `user.a` and `user.b`.
+fn cross(more: &str) -> String {
+    let text = format!(
+        r#"{{"schema_version": 1, "model": "m", "feature": [{{"name": "x", "kind": "categorical", "scope": "request",
+        "fields": ["user.a", "user.b"], "transform": {{"cross_hash": 2147483647}}{more}}}]}}"#
+    );
+    Schema::from_json(text.as_bytes()).unwrap_or_else(|faults| panic!("{faults}"));
+    text
+}
+
+fn crossed(schema: &str, user: &str) -> Result<(Data, Vec<String>), Refusal> {
+    let schema = Schema::from_json(schema.as_bytes()).unwrap();
+    let catalog = Catalog::build(&schema, []).unwrap();
+    let line = format!(r#"{{"user":{user},"candidates":[]}}"#);
+    let request = decode_line(line.as_bytes(), "m", &JsonLimits::default()).unwrap().request;
+    let mut encoded = Encoder::new(&schema, &catalog).request(&request)?;
+    Ok((encoded.blocks.remove(0).data, encoded.escalate))
+}
+
+#[test]
+fn a_cross_tells_where_one_field_ends() {
+    let schema = cross("");
+    let users = [
+        r#"{"a":"a","b":"bc"}"#,
+        r#"{"a":"ab","b":"c"}"#,
+        r#"{"a":"abc","b":""}"#,
+        r#"{"a":"","b":"abc"}"#,
+        r#"{"a":"bc","b":"a"}"#,
+        r#"{"a":"a,2:bc","b":""}"#,
+        "{}",
+    ];
+    let indices: Vec<_> = users.iter().map(|user| crossed(&schema, user).unwrap().0).collect();
+    for (i, index) in indices.iter().enumerate() {
+        assert!(!indices[..i].contains(index), "{} is like another", users[i]);
+    }
+}
+
+#[test]
+fn a_missing_part_of_a_cross_follows_the_rule_and_is_named() {
+    let lacking = [r#"{"a":"x"}"#, r#"{"b":"x"}"#, r#"{"a":"x","b":null}"#];
+    for user in lacking {
+        assert_eq!(crossed(&cross(""), user).unwrap(), (Data::I32(vec![0]), Vec::new()));
+    }
+    let whole = crossed(&cross(""), r#"{"a":"x","b":"y"}"#).unwrap();
+    let stands_in = cross(r#", "default": ["x", "y"]"#);
+    assert_eq!(crossed(&stands_in, r#"{"a":"x"}"#).unwrap(), whole);
+    assert_eq!(crossed(&stands_in, "{}").unwrap(), whole);
+    let rejects = cross(r#", "missing": "reject""#);
+    let Refusal { field, message } = crossed(&rejects, lacking[0]).unwrap_err();
+    assert_eq!((field.as_str(), message.as_str()), ("user.b", "is missing, and the schema needs it"));
+    let escalates = cross(r#", "missing": "escalate""#);
+    assert_eq!(crossed(&escalates, "{}").unwrap(), (Data::I32(vec![0]), vec!["user.a".into(), "user.b".into()]));
+    let Refusal { field, message } = crossed(&cross(""), r#"{"b":1.5}"#).unwrap_err();
+    assert_eq!((field.as_str(), message.as_str()), ("user.b", "must be a text, not 1.5"), "missing or not");
+}
+
+#[test]
+fn a_dense_vector_has_its_length() {
+    let dense = r#""kind": "dense", "length": 3, "transform": {"clip": {"max": 10}}"#;
+    assert_eq!(numbers(dense, r#"{"x":[1,2.5,99]}"#), [1.0, 2.5, 10.0]);
+    assert_eq!(numbers(dense, r#"{"x":null}"#), [0.0; 3]);
+    assert_eq!(refusal(dense, r#"{"x":[1,2]}"#), "user.x: must be a list of 3 numbers, not of 2");
+    assert_eq!(refusal(dense, r#"{"x":[]}"#), "user.x: must be a list of 3 numbers, not of 0");
+    assert_eq!(refusal(dense, r#"{"x":[1,2,3,4]}"#), "user.x: must be a list of 3 numbers, not of 4");
+    assert_eq!(refusal(dense, r#"{"x":7}"#), "user.x: must be a list, not 7");
+    assert_eq!(refusal(dense, r#"{"x":[1,null,3]}"#), "user.x[1]: must be a number, not null");
+    assert_eq!(refusal(dense, r#"{"x":[1,2,-1e39]}"#).split(": -1").next(), Some("user.x[2]"));
+    let rejects = format!("{dense}, \"missing\": \"reject\"");
+    assert_eq!(refusal(&rejects, "{}"), "user.x: is missing, and the schema needs it");
+    let escalates = format!("{dense}, \"missing\": \"escalate\", \"default\": [1, 2, 3]");
+    assert_eq!(encode(&escalates, "{}").unwrap().escalate, ["user.x"]);
+    assert_eq!(numbers(&escalates, "{}"), [1.0, 2.0, 3.0]);
+}
+
+#[test]
 fn a_missing_value_follows_its_rule() {
     let with = |rule: &str| format!("{COLOUR}, \"missing\": \"{rule}\"");
     for user in ["{}", r#"{"x":null}"#] {
@@ -125,6 +211,9 @@ fn an_identity_is_an_index_or_refused() {
     assert_eq!(refusal(identity, r#"{"x":7.5}"#), "user.x: must be an integer, not 7.5");
     assert_eq!(refusal(identity, r#"{"x":-1}"#), "user.x: -1 is not an index: it must be 0 or more");
     assert!(refusal(identity, r#"{"x":2147483648}"#).starts_with("user.x: 2147483648 is not an index"));
+    let bounded = r#""kind": "categorical", "transform": {"identity": 8}"#;
+    assert_eq!(indices(bounded, r#"{"x":7}"#), [7]);
+    assert_eq!(refusal(bounded, r#"{"x":8}"#), "user.x: 8 is not an index: it must be 0 or more and below 8");
 }
 
 #[test]

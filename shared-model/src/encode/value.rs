@@ -1,6 +1,6 @@
-//! One raw value into the columns of one feature.
+//! The raw value of one feature, or the several that it crosses, into its columns.
 
-use xxhash_rust::xxh64::xxh64;
+use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::block::{Block, Columns};
 use super::ln::ln1p;
@@ -12,9 +12,16 @@ const SECONDS_A_DAY: i64 = 86_400;
 /// The first of January 1970 was a Thursday; Monday is 0.
 const WEEKDAY_OF_EPOCH: i64 = 3;
 
-/// Whether a value asks for its request to go up whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Escalates(pub(super) bool);
+/// What was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The value given.
+    Given,
+    /// The default, for it, or a part of a cross, is missing.
+    Default,
+    /// The value given, of which some is not in the vocabulary.
+    Unknown,
+}
 
 /// A feature and what its values are looked up in.
 #[derive(Clone, Copy)]
@@ -27,47 +34,104 @@ pub(super) struct Encoding<'a> {
 
 /// Whether the default of a feature, given or not, can be encoded; says what is wrong with it.
 pub(crate) fn check_default(feature: &Feature, vocabularies: &[Vocabulary]) -> Result<(), String> {
-    let width = match &feature.coding {
-        Coding::List { max_length, .. } => *max_length,
-        Coding::MultiHot(v) => vocabularies[*v].size().unwrap_or_default(),
-        _ => 1,
-    };
-    let mut block = Block::empty(feature.coding.dtype(), width);
-    block.append_row();
     let encoding = Encoding { feature, vocabularies, ids: &Names::default() };
-    let unknown = if encoding.looks_up_the_catalog() { Rule::Default } else { Rule::Reject };
+    let mut block = Block::empty(feature.coding.dtype(), encoding.width());
+    block.append_row();
+    let looks_up_the_catalog = feature.coding.vocabulary().is_some_and(|v| vocabularies[v].is_catalog());
+    let unknown = if looks_up_the_catalog { Rule::Default } else { Rule::Reject };
     let refused = |refusal: Refusal| format!("its default cannot be encoded: {}", refusal.message);
-    match feature.missing {
-        Rule::Reject => Ok(()),
+    match (feature.missing, &feature.coding) {
+        (Rule::Reject, _) => Ok(()),
+        (_, Coding::CrossHash(n)) => match &feature.default {
+            Raw::Null => Ok(()),
+            Raw::List(parts) if parts.len() == feature.fields.len() => {
+                encoding.crossed(*n, &parts.iter().collect::<Vec<_>>()).map(drop).map_err(refused)
+            }
+            _ => Err(format!("its default must be a list of {} values, one for each field", feature.fields.len())),
+        },
         _ => encoding.given(&feature.default, unknown, block.last_row(0)).map(drop).map_err(refused),
     }
 }
 
 impl Encoding<'_> {
-    /// Writes the columns of a raw value; they are zeros before.
-    pub(super) fn encode(&self, raw: &Raw, out: Columns<'_>) -> Result<Escalates, Refusal> {
-        if *raw != Raw::Null {
-            return self.given(raw, self.feature.unknown, out);
+    /// The columns that it fills.
+    pub(super) fn width(&self) -> usize {
+        match &self.feature.coding {
+            Coding::List { max_length, .. } => *max_length,
+            Coding::Dense { length, .. } => *length,
+            Coding::MultiHot(v) => self.vocabularies[*v].size().unwrap_or_default(),
+            Coding::Numeric(_) | Coding::Categorical(_) | Coding::CrossHash(_) | Coding::Bucketized(_) => 1,
         }
-        let stored = self.feature.source == Origin::Store;
-        if self.feature.missing == Rule::Reject && !stored {
-            return Err(self.refusal("is missing, and the schema needs it".to_owned()));
-        }
-        // The default was checked with the schema; that the catalog lacks it is not the request's fault.
-        self.given(&self.feature.default, Rule::Default, out)?;
-        // What the store has, a tier without one cannot know: one above may.
-        Ok(Escalates(stored || self.feature.missing == Rule::Escalate))
     }
 
-    fn given(&self, raw: &Raw, unknown: Rule, out: Columns<'_>) -> Result<Escalates, Refusal> {
-        let mut escalates = Escalates::default();
+    /// Writes the columns of what `field` finds at the feature's paths; they are zeros before. A field for which the
+    /// schema says `escalate` is added to `escalate`, once.
+    pub(super) fn encode<'r>(
+        &self,
+        field: impl Fn(&str) -> &'r Raw,
+        out: Columns<'_>,
+        escalate: &mut Vec<String>,
+    ) -> Result<Taken, Refusal> {
+        let Feature { fields, coding, source, missing, unknown, default, .. } = self.feature;
+        let mut lacks = |field: &String| match missing {
+            // What the store has, a tier without one cannot know: one above may.
+            _ if *source == Origin::Store => {
+                note(escalate, field);
+                Ok(())
+            }
+            Rule::Default => Ok(()),
+            Rule::Reject => Err(refusal(field, None, "is missing, and the schema needs it".to_owned())),
+            Rule::Escalate => {
+                note(escalate, field);
+                Ok(())
+            }
+        };
+        match (coding, out) {
+            (Coding::CrossHash(n), Columns::I32(out)) => {
+                let mut parts: Vec<&Raw> = fields.iter().map(|path| field(path)).collect();
+                let mut taken = Taken::Given;
+                for (i, path) in fields.iter().enumerate() {
+                    if *parts[i] == Raw::Null {
+                        lacks(path)?;
+                        taken = Taken::Default;
+                        if let Raw::List(defaults) = default {
+                            parts[i] = &defaults[i];
+                        }
+                    }
+                }
+                out[0] = self.crossed(*n, &parts)?;
+                Ok(taken)
+            }
+            (_, out) => {
+                let raw = field(&fields[0]);
+                if *raw == Raw::Null {
+                    lacks(&fields[0])?;
+                    // The default was checked with the schema; that the catalog lacks it is not the request's fault.
+                    self.given(default, Rule::Default, out)?;
+                    return Ok(Taken::Default);
+                }
+                let taken = self.given(raw, *unknown, out)?;
+                if taken == Taken::Unknown && *unknown == Rule::Escalate {
+                    note(escalate, &fields[0]);
+                }
+                Ok(taken)
+            }
+        }
+    }
+
+    fn given(&self, raw: &Raw, unknown: Rule, out: Columns<'_>) -> Result<Taken, Refusal> {
+        let mut taken = Taken::Given;
         match (&self.feature.coding, out) {
-            (Coding::Numeric(steps), Columns::F32(out)) => out[0] = self.numeric(raw, steps)?,
+            (Coding::Numeric(steps), Columns::F32(out)) => {
+                let given = if *raw == Raw::Null { 0.0 } else { self.number(raw, None)? };
+                out[0] = self.stepped(given, None, steps)?;
+            }
+            (Coding::Dense { length, steps }, Columns::F32(out)) => self.dense(raw, steps, &mut out[..*length])?,
             (Coding::Bucketized(boundaries), Columns::I32(out)) => {
                 out[0] = match raw {
                     Raw::Null => 0,
                     _ => {
-                        let value = self.number(raw)?;
+                        let value = self.number(raw, None)?;
                         to_i32(1 + boundaries.partition_point(|boundary| *boundary <= value))
                     }
                 };
@@ -75,7 +139,7 @@ impl Encoding<'_> {
             (Coding::Categorical(index), Columns::I32(out)) => {
                 if *raw != Raw::Null {
                     let value = self.index(index, raw, None)?;
-                    out[0] = self.or_unknown(value, unknown, raw, None, &mut escalates)?.unwrap_or(0);
+                    out[0] = self.or_unknown(value, unknown, raw, None, &mut taken)?.unwrap_or(0);
                 }
             }
             (Coding::List { index, max_length, keep, padding }, Columns::I32(out)) => {
@@ -87,36 +151,72 @@ impl Encoding<'_> {
                 row.fill(*padding);
                 for (place, (at, raw)) in row.iter_mut().zip(kept) {
                     let value = self.index(index, raw, Some(at))?;
-                    *place = self.or_unknown(value, unknown, raw, Some(at), &mut escalates)?.unwrap_or(0);
+                    *place = self.or_unknown(value, unknown, raw, Some(at), &mut taken)?.unwrap_or(0);
                 }
             }
             (Coding::MultiHot(v), Columns::F32(out)) => {
                 for (at, raw) in self.elements(raw)?.iter().enumerate() {
                     let value = self.index(&Index::Vocabulary(*v), raw, Some(at))?;
-                    if let Some(index) = self.or_unknown(value, unknown, raw, Some(at), &mut escalates)? {
+                    if let Some(index) = self.or_unknown(value, unknown, raw, Some(at), &mut taken)? {
                         out[index.unsigned_abs() as usize - self.vocabularies[*v].first as usize] = 1.0;
                     }
                 }
             }
-            (Coding::Numeric(_) | Coding::MultiHot(_), Columns::I32(_))
+            (Coding::CrossHash(_), _) => unreachable!("a cross has several raw values"),
+            (Coding::Numeric(_) | Coding::MultiHot(_) | Coding::Dense { .. }, Columns::I32(_))
             | (Coding::Bucketized(_) | Coding::Categorical(_) | Coding::List { .. }, Columns::F32(_)) => {
                 unreachable!("a block has the element type of the features that feed it")
             }
         }
-        Ok(escalates)
+        Ok(taken)
     }
 
-    fn numeric(&self, raw: &Raw, steps: &[Step]) -> Result<f32, Refusal> {
-        let given = if *raw == Raw::Null { 0.0 } else { self.number(raw)? };
+    fn dense(&self, raw: &Raw, steps: &[Step], out: &mut [f32]) -> Result<(), Refusal> {
+        if *raw == Raw::Null {
+            out.fill(self.stepped(0.0, None, steps)?);
+            return Ok(());
+        }
+        let values = self.elements(raw)?;
+        if values.len() != out.len() {
+            let message = format!("must be a list of {} numbers, not of {}", out.len(), values.len());
+            return Err(self.refusal(message));
+        }
+        for (at, (raw, place)) in values.iter().zip(out).enumerate() {
+            *place = self.stepped(self.number(raw, Some(at))?, Some(at), steps)?;
+        }
+        Ok(())
+    }
+
+    /// The index of several values together; 0 if one of them is missing. Each goes into the hash as a netstring (its
+    /// length in bytes, `:`, itself, `,`), so that no two lists of texts are hashed alike.
+    fn crossed(&self, n: u32, parts: &[&Raw]) -> Result<i32, Refusal> {
+        let mut hash = Xxh64::new(0);
+        let mut missing = false;
+        for (raw, field) in parts.iter().zip(&self.feature.fields) {
+            missing |= **raw == Raw::Null;
+            if **raw != Raw::Null {
+                let mistyped = || refusal(field, None, format!("must be a text, not {}", what(raw)));
+                let text = text(raw).ok_or_else(mistyped)?;
+                hash.update(format!("{}:{text},", text.len()).as_bytes());
+            }
+        }
+        Ok(if missing { 0 } else { modulo(hash.digest(), n) })
+    }
+
+    fn stepped(&self, given: f64, at: Option<usize>, steps: &[Step]) -> Result<f32, Refusal> {
         let value = steps.iter().fold(given, |x, step| match step {
             Step::Ln1p => ln1p(x),
+            // Not `clamp`, nor `max` and `min`: what is not a number must stay so, and be refused.
+            Step::Clip { min, .. } if x < *min => *min,
+            Step::Clip { max, .. } if x > *max => *max,
+            Step::Clip { .. } => x,
             Step::Standardize { mean, std } => (x - mean) / std,
         });
         let rounded = value as f32;
         if rounded.is_finite() {
             Ok(rounded)
         } else {
-            Err(self.refusal(format!("{given} is outside the range of its transform")))
+            Err(self.refusal_at(at, format!("{given} is outside the range of its transform")))
         }
     }
 
@@ -132,15 +232,16 @@ impl Encoding<'_> {
             }
             Index::Hash(n) => {
                 let text = text(raw).ok_or_else(|| mistyped("a text"))?;
-                let index = xxh64(text.as_bytes(), 0) % u64::from(n);
-                Ok(Some(i32::try_from(index).expect("a hash is taken modulo an i32")))
+                Ok(Some(modulo(xxh64(text.as_bytes(), 0), n)))
             }
-            Index::Identity => {
+            Index::Identity(below) => {
                 let given = whole(raw, false).ok_or_else(|| mistyped("an integer"))?;
-                let index = i32::try_from(given).ok().filter(|index| *index >= 0);
-                index
-                    .map(Some)
-                    .ok_or_else(|| self.refusal_at(at, format!("{given} is not an index: it must be 0 or more")))
+                let fits = |index: &i32| below.is_none_or(|n| index.unsigned_abs() < n);
+                let index = i32::try_from(given).ok().filter(|index| *index >= 0).filter(fits);
+                index.map(Some).ok_or_else(|| {
+                    let below = below.map_or(String::new(), |n| format!(" and below {n}"));
+                    self.refusal_at(at, format!("{given} is not an index: it must be 0 or more{below}"))
+                })
             }
             Index::Hour | Index::Weekday => {
                 let seconds = whole(raw, true).ok_or_else(|| mistyped("Unix seconds"))?;
@@ -160,23 +261,22 @@ impl Encoding<'_> {
         unknown: Rule,
         raw: &Raw,
         at: Option<usize>,
-        escalates: &mut Escalates,
+        taken: &mut Taken,
     ) -> Result<Option<i32>, Refusal> {
         if index.is_none() {
-            match unknown {
-                Rule::Default => {}
-                Rule::Reject => return Err(self.refusal_at(at, format!("{} is not in the vocabulary", what(raw)))),
-                Rule::Escalate => escalates.0 = true,
+            if unknown == Rule::Reject {
+                return Err(self.refusal_at(at, format!("{} is not in the vocabulary", what(raw))));
             }
+            *taken = Taken::Unknown;
         }
         Ok(index)
     }
 
-    fn number(&self, raw: &Raw) -> Result<f64, Refusal> {
+    fn number(&self, raw: &Raw, at: Option<usize>) -> Result<f64, Refusal> {
         match raw {
             Raw::Int(v) => Ok(*v as f64),
             Raw::Float(v) if v.is_finite() => Ok(*v),
-            _ => Err(self.refusal(format!("must be a number, not {}", what(raw)))),
+            _ => Err(self.refusal_at(at, format!("must be a number, not {}", what(raw)))),
         }
     }
 
@@ -188,22 +288,23 @@ impl Encoding<'_> {
         }
     }
 
-    fn looks_up_the_catalog(&self) -> bool {
-        match self.feature.coding {
-            Coding::Categorical(Index::Vocabulary(v))
-            | Coding::List { index: Index::Vocabulary(v), .. }
-            | Coding::MultiHot(v) => self.vocabularies[v].is_catalog(),
-            _ => false,
-        }
-    }
-
     fn refusal(&self, message: String) -> Refusal {
         self.refusal_at(None, message)
     }
 
     fn refusal_at(&self, at: Option<usize>, message: String) -> Refusal {
-        let field = &self.feature.field;
-        Refusal { field: at.map_or_else(|| field.clone(), |at| format!("{field}[{at}]")), message }
+        refusal(&self.feature.fields[0], at, message)
+    }
+}
+
+fn refusal(field: &str, at: Option<usize>, message: String) -> Refusal {
+    Refusal { field: at.map_or_else(|| field.to_owned(), |at| format!("{field}[{at}]")), message }
+}
+
+/// Names a field for which the schema says `escalate`, once.
+fn note(escalate: &mut Vec<String>, field: &String) {
+    if !escalate.contains(field) {
+        escalate.push(field.clone());
     }
 }
 
@@ -224,6 +325,10 @@ fn whole(raw: &Raw, round_down: bool) -> Option<i64> {
         Raw::Float(v) if v.abs() <= EXACT && (round_down || v.fract() == 0.0) => Some(v.floor() as i64),
         _ => None,
     }
+}
+
+fn modulo(hash: u64, n: u32) -> i32 {
+    i32::try_from(hash % u64::from(n)).expect("a hash is taken modulo an i32")
 }
 
 fn to_i32(index: usize) -> i32 {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::prepare::ranked_ids;
 use crate::catalog::Catalog;
+use crate::encode::request_field;
 use crate::graph::Scope;
 use crate::schema::{Origin, Schema};
 use crate::topk;
@@ -87,11 +88,7 @@ fn first<'a>(ids: impl IntoIterator<Item = &'a str>, request: &RankRequest, by: 
 /// Whether a request lacks what the schema says the feature store has. Nobody below a store can score it as it should
 /// be.
 pub(super) fn lacks_the_store(schema: &Schema, request: &RankRequest) -> bool {
-    let given = |field: &str| match field.split_once('.') {
-        Some(("user", name)) => request.user.field(name),
-        Some(("context", name)) => request.context.field(name),
-        Some(_) | None => &Raw::Null,
-    };
     let mut features = schema.features().iter().filter(|feature| feature.scope == Scope::Request);
-    features.any(|feature| feature.source == Origin::Store && *given(&feature.field) == Raw::Null)
+    let lacks = |path: &String| *request_field(request, path) == Raw::Null;
+    features.any(|feature| feature.source == Origin::Store && feature.fields.iter().any(lacks))
 }

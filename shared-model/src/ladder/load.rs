@@ -72,12 +72,12 @@ impl Ladder {
     /// The parts are not those of a bundle; the error names the file and the reason.
     pub fn load(tier: Tier, limits: TierLimits, parts: Parts<'_>) -> Result<Self, LoadError> {
         let bundle = Bundle::read(&[], |_, _| Ok(parts.manifest.to_vec()))?;
-        let schema = Schema::from_json(parts.schema)?;
         let file = VariantName::of(tier).file();
         let variant = Variant::from_bytes(parts.variant).map_err(|error| LoadError::Variant { file, error })?;
         if variant.name != VariantName::of(tier) {
             return Err(LoadError::Mixed { file, holds: variant.name });
         }
+        let schema = Schema::from_json(parts.schema)?.bounded_by(&variant.graph);
         let catalog = Catalog::from_safetensors(parts.catalog, &schema)?;
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;

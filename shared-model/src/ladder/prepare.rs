@@ -97,10 +97,13 @@ impl Prepared {
         self.kept.is_empty()
     }
 
-    /// Where in the request the candidate ranked at `i` is.
+    /// Where the candidate with this index among those ranked stands in the request.
+    ///
+    /// # Panics
+    /// There is no such candidate.
     #[must_use]
-    pub fn position(&self, i: usize) -> usize {
-        self.kept[i]
+    pub fn position(&self, index: usize) -> usize {
+        self.kept[index]
     }
 
     /// Whether a candidate is neither in the catalog nor described in the request.

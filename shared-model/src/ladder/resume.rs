@@ -17,13 +17,23 @@ pub(super) struct Held {
     request: RankRequest,
     /// This tier's own ranking, if it scored.
     #[n(1)]
-    pub(super) own: Option<Vec<Ranked>>,
+    pub(super) own: Option<Own>,
     /// Set when candidates in doubt were sent up.
     #[n(2)]
     sent: Option<Sent>,
     /// Set when what came to this tier was itself the candidates in doubt.
     #[n(3)]
     part: Option<Part>,
+}
+
+/// A tier's own ranking.
+#[derive(Clone, Debug, Default, Encode, Decode)]
+pub(super) struct Own {
+    #[n(0)]
+    pub(super) ranked: Vec<Ranked>,
+    /// What it was made of, if the request asks.
+    #[n(1)]
+    pub(super) explanation: Option<String>,
 }
 
 /// Candidates in doubt, sent up.
@@ -44,13 +54,13 @@ struct Sent {
 }
 
 impl Held {
-    pub(super) fn whole(request: RankRequest, own: Option<Vec<Ranked>>) -> Self {
+    pub(super) fn whole(request: RankRequest, own: Option<Own>) -> Self {
         Self { request, own, sent: None, part: None }
     }
 
     pub(super) fn in_doubt(
         request: RankRequest,
-        own: Vec<Ranked>,
+        own: Own,
         certain: usize,
         doubt: &RankRequest,
         of: Part,
@@ -98,10 +108,10 @@ impl Ladder {
         }
         let agreement = if above.degradation == 0 { self.claim_of(sent.of, &above) } else { None };
         let reason = if above.degradation == 0 { Reason::Merged } else { above.reason };
-        let certain = own.iter().take(sent.certain as usize).cloned();
+        let certain = own.ranked.iter().take(sent.certain as usize).cloned();
         let Answer { tier, variant, degradation, ranked, warnings, .. } = *above;
-        let ranked = certain.chain(ranked).collect();
-        let blank = self.blank(reason, degradation, ranked, agreement, warnings);
+        let merged = Own { ranked: certain.chain(ranked).collect(), explanation: own.explanation.clone() };
+        let blank = self.blank(reason, degradation, merged, agreement, warnings);
         Step::Answer(Box::new(Answer { tier, variant, ..blank }))
     }
 
@@ -155,8 +165,8 @@ impl Ladder {
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
             Err(NoScores::Failed) => return self.popular(Reason::WorkerFailed, &request),
         };
-        let ranked = prepared.ranked(&scores, &request, self.ranking());
-        self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
+        let own = self.own(&request, &prepared, &scores);
+        self.answer(Reason::UpstreamGone, 1, own, None, prepared.defaulted())
     }
 
     /// Level 2, or below it for a user without a history.
@@ -173,6 +183,7 @@ impl Ladder {
     }
 
     fn without_model(&self, reason: Reason, level: u8, ranked: Vec<Ranked>) -> Step {
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, level, ranked, None, Vec::new()) }))
+        let own = Own { ranked, explanation: None };
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, level, own, None, Vec::new()) }))
     }
 }

@@ -28,11 +28,11 @@ impl Similarity {
     pub(super) fn find(schema: &Schema, graph: &Graph) -> Option<Self> {
         let catalog = |index: &Index| match index {
             Index::Vocabulary(v) => schema.vocabularies().get(*v).filter(|v| v.is_catalog()),
-            Index::Hash(_) | Index::Identity | Index::Hour | Index::Weekday => None,
+            Index::Hash(_) | Index::Identity(_) | Index::Hour | Index::Weekday => None,
         };
         let whole = |scope: Scope| schema.features().iter().filter(move |f| f.scope == scope && f.column.is_none());
         let place = |feature: &Feature| schema.inputs_of(feature.scope).position(|(input, _)| input == feature.input);
-        for item in whole(Scope::Item).filter(|feature| feature.field == "id") {
+        for item in whole(Scope::Item).filter(|feature| feature.fields == ["id"]) {
             let Coding::Categorical(index) = &item.coding else { continue };
             let Some(items) = catalog(index) else { continue };
             let Some(table) = table_of(graph, &schema.inputs()[item.input].name) else { continue };

@@ -42,10 +42,14 @@ pub(super) fn assemble(drafts: Drafts, faults: &mut SchemaFaults) -> Option<Sche
     if !faults.is_empty() {
         return None;
     }
-    for (i, input) in inputs.iter_mut().enumerate() {
-        input.cardinality = cardinality(&vocabularies, features.iter().filter(|f| f.input == i), None);
+    let mut fed_by = vec![Vec::new(); inputs.len()];
+    for (i, feature) in features.iter().enumerate() {
+        fed_by[feature.input].push(i);
     }
-    Some(Schema { model, vocabularies, features, inputs })
+    for (i, input) in inputs.iter_mut().enumerate() {
+        input.cardinality = cardinality(&vocabularies, fed_by[i].iter().map(|&f| &features[f]), None);
+    }
+    Some(Schema { model, vocabularies, features, inputs, fed_by })
 }
 
 /// The exclusive upper bound of what these features, all those of one input, encode to.
@@ -61,13 +65,14 @@ pub(super) fn cardinality<'a>(
             vocabulary.size().or(items).map(|len| (vocabulary.first as usize + len).max(1))
         }
         Index::Hash(n) => Some(n as usize),
-        Index::Identity => None,
+        Index::Identity(below) => below.map(|n| n as usize),
         Index::Hour => Some(24),
         Index::Weekday => Some(7),
     };
     let of_feature = |feature: &Feature| match &feature.coding {
-        Coding::Numeric(_) | Coding::MultiHot(_) => None,
+        Coding::Numeric(_) | Coding::MultiHot(_) | Coding::Dense { .. } => None,
         Coding::Categorical(index) => of_index(index),
+        Coding::CrossHash(n) => Some(*n as usize),
         Coding::List { index, padding, .. } => of_index(index).map(|n| n.max(padding.unsigned_abs() as usize + 1)),
         Coding::Bucketized(boundaries) => Some(boundaries.len() + 2),
     };
@@ -86,15 +91,10 @@ fn check_names(drafts: &[Draft], faults: &mut SchemaFaults) {
 }
 
 fn check_vocabularies(vocabularies: &[(Option<usize>, Vocabulary)], drafts: &[Draft], faults: &mut SchemaFaults) {
-    let uses = |draft: &Draft, at: usize| match &draft.coding {
-        Coding::Categorical(index) | Coding::List { index, .. } => *index == Index::Vocabulary(at),
-        Coding::MultiHot(v) => *v == at,
-        Coding::Numeric(_) | Coding::Bucketized(_) => false,
-    };
     // A feature that could not be read may be the one that uses it.
     let whole = faults.is_empty();
     for (at, (line, vocabulary)) in vocabularies.iter().enumerate() {
-        if whole && !drafts.iter().any(|draft| uses(draft, at)) {
+        if whole && !drafts.iter().any(|draft| draft.coding.vocabulary() == Some(at)) {
             faults.add(*line, None, format!("vocabulary `{}` is used by no feature: leave it out", vocabulary.name));
         }
     }
@@ -131,6 +131,7 @@ fn input(name: &str, members: &[&Draft], vocabularies: &[Vocabulary], faults: &m
     let shape = match (members, &first.coding) {
         ([only], Coding::List { max_length, .. }) if only.column.is_none() => vec![*max_length],
         ([only], Coding::MultiHot(v)) if only.column.is_none() => vec![vocabularies[*v].size()?],
+        ([only], Coding::Dense { length, .. }) if only.column.is_none() => vec![*length],
         ([only], _) if only.column.is_none() => Vec::new(),
         _ => vec![columns(name, members, faults)],
     };
@@ -158,12 +159,12 @@ fn columns(name: &str, members: &[&Draft], faults: &mut SchemaFaults) -> usize {
 }
 
 fn feature(draft: &Draft, input: usize) -> Feature {
-    let Draft { line: _, name, scope, source, field, input: _, column, coding, missing, unknown, default } = draft;
+    let Draft { line: _, name, scope, source, fields, input: _, column, coding, missing, unknown, default } = draft;
     Feature {
         name: name.clone(),
         scope: *scope,
         source: *source,
-        field: field.clone(),
+        fields: fields.clone(),
         input,
         column: *column,
         coding: coding.clone(),

@@ -4,7 +4,7 @@ use super::names::Names;
 use crate::graph::{DType, Scope};
 use crate::wire::Raw;
 
-/// A feature: one raw field, and how it becomes columns of one input.
+/// A feature: one raw field, or several that are crossed, and how it becomes columns of one input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feature {
     /// Its name, unique in the schema.
@@ -13,8 +13,9 @@ pub struct Feature {
     pub scope: Scope,
     /// Where its value comes from.
     pub source: Origin,
-    /// The path of the raw field: `user.id`, `context.timestamp`, or a field of the item.
-    pub field: String,
+    /// The paths of the raw fields: `user.id`, `context.timestamp`, or a field of the item. One, or for
+    /// [`Coding::CrossHash`] two or more.
+    pub fields: Vec<String>,
     /// The input it feeds: an index into [`super::Schema::inputs`].
     pub input: usize,
     /// Its column there; `None` when it is the whole input.
@@ -58,6 +59,8 @@ pub enum Coding {
     Numeric(Vec<Step>),
     /// One index.
     Categorical(Index),
+    /// One index of several fields together: xxh64 of their texts, each as a netstring, with seed 0, modulo this.
+    CrossHash(u32),
     /// One index an element.
     List {
         /// How an element becomes an index.
@@ -73,6 +76,13 @@ pub enum Coding {
     MultiHot(usize),
     /// 1 + the number of boundaries at most the value; 0 is missing.
     Bucketized(Vec<f64>),
+    /// As many numbers, each through these steps in order.
+    Dense {
+        /// The width of a row.
+        length: usize,
+        /// What is done with each.
+        steps: Vec<Step>,
+    },
 }
 
 impl Coding {
@@ -80,8 +90,8 @@ impl Coding {
     #[must_use]
     pub fn dtype(&self) -> DType {
         match self {
-            Self::Numeric(_) | Self::MultiHot(_) => DType::F32,
-            Self::Categorical(_) | Self::List { .. } | Self::Bucketized(_) => DType::I32,
+            Self::Numeric(_) | Self::MultiHot(_) | Self::Dense { .. } => DType::F32,
+            Self::Categorical(_) | Self::CrossHash(_) | Self::List { .. } | Self::Bucketized(_) => DType::I32,
         }
     }
 
@@ -90,10 +100,27 @@ impl Coding {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Numeric(_) => "numeric",
-            Self::Categorical(_) => "categorical",
+            Self::Categorical(_) | Self::CrossHash(_) => "categorical",
             Self::List { .. } => "list",
             Self::MultiHot(_) => "multi_hot",
             Self::Bucketized(_) => "bucketized",
+            Self::Dense { .. } => "dense",
+        }
+    }
+
+    /// The vocabulary that values are looked up in: an index into [`super::Schema::vocabularies`].
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<usize> {
+        match self {
+            Self::Categorical(Index::Vocabulary(v))
+            | Self::List { index: Index::Vocabulary(v), .. }
+            | Self::MultiHot(v) => Some(*v),
+            Self::Numeric(_)
+            | Self::Categorical(_)
+            | Self::CrossHash(_)
+            | Self::List { .. }
+            | Self::Bucketized(_)
+            | Self::Dense { .. } => None,
         }
     }
 }
@@ -103,6 +130,13 @@ impl Coding {
 pub enum Step {
     /// ln(1 + x)
     Ln1p,
+    /// x, but not below `min` and not above `max`
+    Clip {
+        /// The least; minus infinity is none.
+        min: f64,
+        /// The most; infinity is none.
+        max: f64,
+    },
     /// (x - mean) / std
     Standardize {
         /// Subtracted.
@@ -119,8 +153,8 @@ pub enum Index {
     Vocabulary(usize),
     /// xxh64 of its UTF-8 bytes with seed 0, modulo this.
     Hash(u32),
-    /// It is the index.
-    Identity,
+    /// It is the index, below this if anything is known of how many there are.
+    Identity(Option<u32>),
     /// The hour, UTC, of Unix seconds.
     Hour,
     /// The day of the week, UTC, of Unix seconds; Monday is 0.

@@ -1,6 +1,7 @@
 //! A document into the parts of a schema, each checked on its own; every fault is noted and reading goes on.
 
 mod feature;
+mod fields;
 mod table;
 mod transform;
 mod vocabulary;

@@ -79,6 +79,28 @@ name = "studio"
 kind = "categorical"
 scope = "item"
 field = "meta.studio"
+
+[[feature]]
+name = "place"
+kind = "categorical"
+scope = "request"
+fields = ["user.country", "context.city"]
+transform = { cross_hash = 512 }
+default = ["??", 0]
+
+[[feature]]
+name = "cover"
+kind = "dense"
+scope = "item"
+length = 2
+transform = [{ clip = { min = -1 } }, { clip = { min = 0, max = 1.5 } }]
+default = [0.5, 7]
+
+[[feature]]
+name = "shelf"
+kind = "categorical"
+scope = "item"
+transform = { identity = 40 }
 "#;
 
 fn faults_of(text: &str) -> Vec<String> {
@@ -114,12 +136,16 @@ fn reads_the_inputs_in_the_order_of_first_mention() {
         input("genres", DType::F32, &[3], Scope::Item, None),
         input("year", DType::I32, &[], Scope::Item, Some(4)),
         input("studio", DType::I32, &[], Scope::Item, None),
+        input("place", DType::I32, &[], Scope::Request, Some(512)),
+        input("cover", DType::F32, &[2], Scope::Item, None),
+        input("shelf", DType::I32, &[], Scope::Item, Some(40)),
     ];
     assert_eq!(schema.inputs(), want);
     assert_eq!(schema.model(), "m");
     assert_eq!(schema.cardinality(1, 100), Some(101), "the catalog's ids, 0 included");
     assert_eq!(schema.cardinality(1, 2), Some(8), "its padding is 7");
     assert_eq!(schema.cardinality(6, 100), None, "an index given by the client");
+    assert_eq!(schema.features_of(2).map(|f| f.name.as_str()).collect::<Vec<_>>(), ["rating", "ratings"]);
 }
 
 #[test]
@@ -140,7 +166,7 @@ fn reports_every_fault_at_once_each_with_its_line_and_feature() {
         "features.toml:1: `model` is missing",
         "features.toml:3: unknown key `modle`; did you mean `model`?",
         "features.toml:23: feature `history`: `kind` is `lists`, but must be one of `numeric`, `categorical`, `list`, \
-         `multi_hot`, `bucketized`",
+         `multi_hot`, `bucketized`, `dense`",
         "features.toml:28: feature `history`: unknown key `kep`; did you mean `keep`?",
         "features.toml:40: feature `rating`: `std` of `standardize` is 0: nothing can be divided by it",
     ];
@@ -236,6 +262,15 @@ fn refuses_a_default_that_cannot_be_encoded() {
     assert!(fault.ends_with("its default cannot be encoded: `Comedy` is not in the vocabulary"), "{fault}");
     let fault = fault_with("default = 3\n", "default = -1\n");
     assert!(fault.ends_with("its default cannot be encoded: -1 is outside the range of its transform"), "{fault}");
+    let fault = fault_with("default = [0.5, 7]", "default = [0.5]");
+    assert!(fault.ends_with("its default cannot be encoded: must be a list of 2 numbers, not of 1"), "{fault}");
+    let fault = fault_with("default = [\"??\", 0]", "default = [\"??\"]");
+    assert!(fault.ends_with("its default must be a list of 2 values, one for each field"), "{fault}");
+    let fault = fault_with("default = [\"??\", 0]", "default = [\"??\", 0.5]");
+    assert!(fault.ends_with("its default cannot be encoded: must be a text, not 0.5"), "{fault}");
+    let fault = fault_with("identity = 40 }", "identity = 40 }\ndefault = 40");
+    let want = "its default cannot be encoded: 40 is not an index: it must be 0 or more and below 40";
+    assert!(fault.ends_with(want), "{fault}");
     let fault = fault_with("missing = \"reject\"", "missing = \"reject\"\ndefault = \"u1\"");
     assert!(fault.contains("`default` is never used with `missing = \"reject\"`"), "{fault}");
 }
@@ -249,7 +284,53 @@ fn refuses_keys_that_mean_nothing_for_the_kind() {
     let fault = fault_with("max_length = 3\n", "");
     assert!(fault.ends_with("`max_length` is missing: a list needs it"), "{fault}");
     let fault = fault_with("max_length = 3\n", "max_length = 3\ncolumn = 0\n");
-    assert!(fault.contains("a list or multi-hot is a whole input"), "{fault}");
+    assert!(fault.contains("a list, multi-hot or dense is a whole input"), "{fault}");
+    let fault = fault_with("length = 2\n", "length = 2\ncolumn = 0\n");
+    assert!(fault.contains("a list, multi-hot or dense is a whole input"), "{fault}");
+    let fault = fault_with("length = 2\n", "");
+    assert!(fault.ends_with("feature `cover`: `length` is missing: a dense feature needs it"), "{fault}");
+    let fault = fault_with("identity = 40 }", "identity = 40 }\nunknown = \"reject\"");
+    assert!(fault.ends_with("`unknown` has a meaning with a vocabulary only"), "{fault}");
+}
+
+#[test]
+fn refuses_a_cross_of_less_than_two_fields() {
+    let fields = "fields = [\"user.country\", \"context.city\"]";
+    let fault = fault_with(fields, "fields = [\"user.country\"]");
+    assert!(fault.ends_with("feature `place`: a cross needs `fields`, a list of 2 to 8 paths, not 1"), "{fault}");
+    let fault = fault_with(fields, "");
+    assert!(fault.ends_with("feature `place`: a cross needs `fields`, a list of 2 to 8 paths"), "{fault}");
+    let fault = fault_with(fields, "fields = [\"user.country\", \"user.country\"]");
+    assert!(fault.ends_with("`user.country` is twice in `fields`: crossing it with itself says nothing"), "{fault}");
+    let fault = fault_with(fields, &format!("{fields}\nfield = \"user.country\""));
+    assert!(fault.ends_with("a cross is of several: name them in `fields`, and leave `field` out"), "{fault}");
+    let fault = fault_with("field = \"meta.studio\"", "fields = [\"meta.studio\"]");
+    assert!(fault.ends_with("`fields` is for `transform = { cross_hash = n }`: name the one `field`"), "{fault}");
+}
+
+#[test]
+fn refuses_a_cross_of_two_scopes() {
+    let fault = fault_with("\"context.city\"]", "\"city\"]");
+    let want = "feature `place`: `city` is of the item, and a cross is of one scope: a request has `user`, `context`, an \
+                item the rest; no input is of both, so cross them in the model";
+    assert!(fault.ends_with(want), "{fault}");
+    let fault = fault_with(
+        "field = \"meta.studio\"",
+        "fields = [\"meta.studio\", \"user.country\"]\ntransform = { cross_hash = 9 }",
+    );
+    assert!(fault.contains("feature `studio`: `user.country` is of the request"), "{fault}");
+}
+
+#[test]
+fn refuses_a_clip_without_bounds_or_with_crossed_ones() {
+    let fault = fault_with("{ clip = { min = -1 } }", "{ clip = {} }");
+    assert!(fault.ends_with("feature `cover`: `clip` needs `min` or `max`, or both"), "{fault}");
+    let fault = fault_with("{ clip = { min = -1 } }", "{ clip = { min = 2, max = 1 } }");
+    assert!(fault.ends_with("feature `cover`: `min` of `clip` is 2, above its `max` of 1"), "{fault}");
+    let fault = fault_with("{ clip = { min = -1 } }", "{ clip = { mni = 2, max = 1 } }");
+    assert!(fault.ends_with("unknown key `mni` of `clip`; known here: `min`, `max`"), "{fault}");
+    let fault = fault_with("{ clip = { min = -1 } }", "{ clip = -1 }");
+    assert!(fault.ends_with("`clip` must be { min = …, max = … }, not an integer"), "{fault}");
 }
 
 #[test]

@@ -36,10 +36,13 @@ fn feature(feature: &Feature, schema: &Schema) -> Value {
         "name": feature.name,
         "kind": feature.coding.kind(),
         "scope": scope,
-        "field": feature.field,
         "input": schema.inputs[feature.input].name,
         "missing": rule(feature.missing),
     });
+    match &feature.fields[..] {
+        [field] => map["field"] = field.as_str().into(),
+        crossed => map["fields"] = crossed.into(),
+    }
     // An item's source is the catalog and cannot be said otherwise.
     if feature.scope != Scope::Item {
         map["source"] = source.into();
@@ -54,21 +57,18 @@ fn feature(feature: &Feature, schema: &Schema) -> Value {
     let by_index = |i: &Index| match *i {
         Index::Vocabulary(v) => name(v),
         Index::Hash(n) => json!({ "hash": n }),
-        Index::Identity => "identity".into(),
+        Index::Identity(None) => "identity".into(),
+        Index::Identity(Some(n)) => json!({ "identity": n }),
         Index::Hour => "hour".into(),
         Index::Weekday => "weekday".into(),
     };
-    let has_vocabulary = match &feature.coding {
-        Coding::Categorical(i) | Coding::List { index: i, .. } => matches!(i, Index::Vocabulary(_)),
-        Coding::MultiHot(_) => true,
-        Coding::Numeric(_) | Coding::Bucketized(_) => false,
-    };
-    if has_vocabulary {
+    if feature.coding.vocabulary().is_some() {
         map["unknown"] = rule(feature.unknown).into();
     }
     map["transform"] = match &feature.coding {
         Coding::Numeric(steps) => steps.iter().map(step).collect(),
         Coding::Categorical(i) => by_index(i),
+        Coding::CrossHash(n) => json!({ "cross_hash": n }),
         Coding::List { index, max_length, keep, padding } => {
             map["max_length"] = (*max_length).into();
             map["keep"] = if *keep == Keep::First { "first" } else { "last" }.into();
@@ -77,6 +77,10 @@ fn feature(feature: &Feature, schema: &Schema) -> Value {
         }
         Coding::MultiHot(v) => name(*v),
         Coding::Bucketized(boundaries) => json!({ "boundaries": boundaries }),
+        Coding::Dense { length, steps } => {
+            map["length"] = (*length).into();
+            steps.iter().map(step).collect()
+        }
     };
     map
 }
@@ -84,6 +88,11 @@ fn feature(feature: &Feature, schema: &Schema) -> Value {
 fn step(step: &Step) -> Value {
     match step {
         Step::Ln1p => "ln1p".into(),
+        Step::Clip { min, max } => {
+            // JSON has no infinity: a bound that is none is left out.
+            let bounds = [("min", min), ("max", max)].into_iter().filter(|(_, v)| v.is_finite());
+            json!({ "clip": bounds.map(|(name, v)| (name.to_owned(), json!(v))).collect::<Map<_, _>>() })
+        }
         Step::Standardize { mean, std } => json!({ "standardize": { "mean": mean, "std": std } }),
     }
 }

@@ -69,6 +69,17 @@ fn merges_the_origins_choice_behind_the_certain() {
 }
 
 #[test]
+fn whoever_merges_explains() {
+    let mut edge = ladder(Tier::Edge);
+    let (held, message) = escalated(edge.rank(&call(RankRequest { explain: true, ..with_k(3) })));
+    assert!(!message.request.explain, "of a part there is nothing to explain to the client");
+    let answer = answered(edge.resume(&held, reference(&message)));
+    let explanation: serde_json::Value = serde_json::from_str(&answer.explanation.expect("an explanation")).unwrap();
+    assert_eq!((&explanation["tier"], explanation["candidates"].as_u64()), (&"edge".into(), Some(6)));
+    assert_eq!(explanation["policy"]["edge"]["doubt"].as_f64(), Some(4.0));
+}
+
+#[test]
 fn the_region_decides_on_a_part_by_the_policy_of_its_request() {
     let mut edge = ladder(Tier::Edge);
     let request = RankRequest { k: 3, ..of(&["i1", "i9", "i10", "i13", "i12", "i19"], "") };

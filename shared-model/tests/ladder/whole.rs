@@ -245,3 +245,26 @@ fn names_the_file_that_is_not_a_bundles() {
         assert!(error.contains(file), "{error}");
     }
 }
+
+#[test]
+fn explains_when_asked_and_only_then() {
+    let asked = |rest: &str| of(&["i1", "i9", "i5"], &format!(r#","k":2,"explain":true{rest}"#));
+    let explanation = |answer: &Answer| -> serde_json::Value {
+        serde_json::from_str(answer.explanation.as_ref().expect("an explanation")).expect("JSON")
+    };
+    let sure = answered(ladder(Tier::Edge).rank(&call(asked(""))));
+    let explained = explanation(&sure);
+    assert_eq!(sure.reason, Reason::Sure);
+    assert_eq!((explained["margin"].as_f64(), explained["policy"]["edge"]["margin"].as_f64()), (Some(4.0), Some(1.5)));
+    assert_eq!((&explained["ranked"][0]["id"], &explained["variant"]), (&"i9".into(), &"w4".into()));
+    let silent = answered(ladder(Tier::Edge).rank(&call(of(&["i1", "i9", "i5"], r#","k":2"#))));
+    assert_eq!(silent.explanation, None);
+    assert_eq!(silent, Answer { explanation: None, ..sure });
+
+    let unsure = of(&["i4", "i9", "i5"], r#","k":2,"explain":true"#);
+    let mut edge = ladder(Tier::Edge);
+    let Step::Escalate { held, ready: Some(ready), .. } = edge.rank(&call(unsure)) else { panic!("sure") };
+    let alone = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!(explanation(&alone)["ranked"][1]["id"], "i5", "the tier's own scores are explained");
+    assert_eq!(alone.explanation, ready.explanation);
+}

@@ -82,7 +82,7 @@ async fn a_hostile_request_id_is_replaced() {
 #[tokio::test]
 async fn an_explanation_is_json_in_the_answer() {
     let reply = Rig::start().await.rank(&asking("explained")).await;
-    assert_eq!(reply.json()["explain"], json!({"margin": 0.5}));
+    assert_eq!(reply.json()["explanation"], json!({"margin": 0.5}));
 }
 
 #[tokio::test]

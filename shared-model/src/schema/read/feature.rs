@@ -1,12 +1,13 @@
 //! One `[[feature]]`.
 
-use super::table::{Table, short};
+use super::fields;
+use super::table::Table;
 use super::transform::coding;
 use crate::graph::Scope;
 use crate::limits;
 use crate::schema::document::{Node, Value};
 use crate::schema::faults::SchemaFaults;
-use crate::schema::feature::{Coding, Index, Origin, Rule};
+use crate::schema::feature::{Coding, Origin, Rule};
 use crate::wire::Raw;
 
 /// A feature as given: its input is a name still.
@@ -15,7 +16,7 @@ pub(in crate::schema) struct Draft {
     pub(in crate::schema) name: String,
     pub(in crate::schema) scope: Scope,
     pub(in crate::schema) source: Origin,
-    pub(in crate::schema) field: String,
+    pub(in crate::schema) fields: Vec<String>,
     pub(in crate::schema) input: String,
     pub(in crate::schema) column: Option<usize>,
     pub(in crate::schema) coding: Coding,
@@ -33,14 +34,16 @@ pub(super) enum Kind {
     List,
     MultiHot,
     Bucketized,
+    Dense,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 6] = [
     ("numeric", Kind::Numeric),
     ("categorical", Kind::Categorical),
     ("list", Kind::List),
     ("multi_hot", Kind::MultiHot),
     ("bucketized", Kind::Bucketized),
+    ("dense", Kind::Dense),
 ];
 
 /// Reads feature number `i`; `None` when too little of it is understood to go on with it.
@@ -60,8 +63,6 @@ pub(super) fn read(i: usize, node: &Node, vocabularies: &[&str], faults: &mut Sc
     let scope = table.choice("scope", &[("request", Scope::Request), ("item", Scope::Item)]);
     let origins = [("request", Origin::Request), ("catalog", Origin::Catalog), ("store", Origin::Store)];
     let source = table.choice("source", &origins);
-    let field = table.optional("field", Table::text).or(name);
-    let field = bounded(field, "field", &mut table);
     let input = table.optional("input", Table::text).or(name);
     let input = bounded(input, "input", &mut table);
     let column = bounded_integer(&mut table, "column", 0, limits::MAX_FEATURES - 1);
@@ -74,8 +75,9 @@ pub(super) fn read(i: usize, node: &Node, vocabularies: &[&str], faults: &mut Sc
     }
     let coding = kind.and_then(|kind| coding(kind, transform, vocabularies, &mut table));
     check_keys(kind, coding.as_ref(), &mut table);
-    if let (Some(scope), Some(field)) = (scope, field) {
-        check_path(scope, source, field, &mut table);
+    let fields = fields::read(name, coding.as_ref(), scope, &mut table);
+    if let (Some(scope), Some(source)) = (scope, source) {
+        check_source(scope, source, &mut table);
     }
     table.finish();
     let usual = if scope? == Scope::Item { Origin::Catalog } else { Origin::Request };
@@ -84,7 +86,7 @@ pub(super) fn read(i: usize, node: &Node, vocabularies: &[&str], faults: &mut Sc
         name: name?.to_owned(),
         scope: scope?,
         source: source.unwrap_or(usual),
-        field: field?.to_owned(),
+        fields: fields?,
         input: input?.to_owned(),
         column,
         coding: coding?,
@@ -94,7 +96,7 @@ pub(super) fn read(i: usize, node: &Node, vocabularies: &[&str], faults: &mut Sc
     })
 }
 
-fn bounded<'a>(text: Option<&'a str>, key: &'static str, table: &mut Table<'_, '_>) -> Option<&'a str> {
+pub(super) fn bounded<'a>(text: Option<&'a str>, key: &'static str, table: &mut Table<'_, '_>) -> Option<&'a str> {
     let text = text?;
     if text.is_empty() || text.len() > limits::MAX_ID_BYTES {
         table.fault(key, format!("`{key}` must have 1 to {} bytes", limits::MAX_ID_BYTES));
@@ -112,19 +114,12 @@ pub(super) fn bounded_integer(table: &mut Table<'_, '_>, key: &'static str, min:
     value
 }
 
-/// Where a value is looked for must exist in a request or an item.
-fn check_path(scope: Scope, source: Option<Origin>, field: &str, table: &mut Table<'_, '_>) {
-    let request_path = ["user.", "context."].iter().any(|root| field.len() > root.len() && field.starts_with(root));
-    if scope == Scope::Request && !request_path {
-        let field = short(field);
-        let message = format!("`field` is `{field}`, but a request has `user.…` and `context.…`: try `user.{field}`");
-        table.fault("field", message);
-    }
+fn check_source(scope: Scope, source: Origin, table: &mut Table<'_, '_>) {
     match (scope, source) {
-        (Scope::Request, Some(Origin::Catalog)) => {
+        (Scope::Request, Origin::Catalog) => {
             table.fault("source", "`source = \"catalog\"` is for item scope: a request is not in the catalog");
         }
-        (Scope::Item, Some(Origin::Request | Origin::Store)) => {
+        (Scope::Item, Origin::Request | Origin::Store) => {
             let message =
                 "an item's features come from the catalog, or with the candidate in their place: leave `source` out";
             table.fault("source", message);
@@ -137,20 +132,15 @@ fn check_path(scope: Scope, source: Option<Origin>, field: &str, table: &mut Tab
 fn check_keys(kind: Option<Kind>, coding: Option<&Coding>, table: &mut Table<'_, '_>) {
     let Some(kind) = kind else {
         // Without a kind nobody can tell whether these belong.
-        for key in ["max_length", "keep", "padding"] {
+        for key in ["max_length", "keep", "padding", "length"] {
             table.node(key);
         }
         return;
     };
-    if matches!(kind, Kind::List | Kind::MultiHot) && table.has("column") {
-        table.fault("column", "`column` is for a feature of one value; a list or multi-hot is a whole input");
+    if matches!(kind, Kind::List | Kind::MultiHot | Kind::Dense) && table.has("column") {
+        table.fault("column", "`column` is for a feature of one value; a list, multi-hot or dense is a whole input");
     }
-    let has_vocabulary = match coding {
-        Some(Coding::Categorical(index) | Coding::List { index, .. }) => matches!(index, Index::Vocabulary(_)),
-        Some(Coding::Numeric(_) | Coding::Bucketized(_)) => false,
-        Some(Coding::MultiHot(_)) | None => true,
-    };
-    if table.has("unknown") && !has_vocabulary {
+    if table.has("unknown") && coding.is_some_and(|coding| coding.vocabulary().is_none()) {
         table.fault("unknown", "`unknown` has a meaning with a vocabulary only");
     }
 }

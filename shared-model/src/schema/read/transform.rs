@@ -16,11 +16,17 @@ pub(super) fn coding(
     match kind {
         Kind::Numeric => Some(Coding::Numeric(steps(transform, table)?)),
         Kind::Categorical => {
-            let words = [("identity", Index::Identity), ("hour", Index::Hour), ("weekday", Index::Weekday)];
+            if let Some(Value::Table(entries)) = transform.map(|t| &t.value)
+                && let [(key, node)] = &entries[..]
+                && key == "cross_hash"
+            {
+                return indices("`cross_hash`", node, table).map(Coding::CrossHash);
+            }
+            let words = [("identity", Index::Identity(None)), ("hour", Index::Hour), ("weekday", Index::Weekday)];
             Some(Coding::Categorical(index(transform, &words, vocabularies, table)?))
         }
         Kind::List => {
-            let index = index(transform, &[("identity", Index::Identity)], vocabularies, table);
+            let index = index(transform, &[("identity", Index::Identity(None))], vocabularies, table);
             if !table.has("max_length") {
                 table.fault("max_length", "`max_length` is missing: a list needs it");
             }
@@ -45,6 +51,14 @@ pub(super) fn coding(
                 return None;
             }
             Some(Coding::Bucketized(boundaries(node, table)?))
+        }
+        Kind::Dense => {
+            let steps = steps(transform, table);
+            if !table.has("length") {
+                table.fault("length", "`length` is missing: a dense feature needs it");
+            }
+            let length = bounded_integer(table, "length", 1, limits::MAX_LIST);
+            Some(Coding::Dense { length: length?, steps: steps? })
         }
     }
 }
@@ -83,7 +97,7 @@ fn index(
         }
         return found.map(|(_, index)| *index);
     }
-    let (key, node) = single(transform, "`transform` must have one key: `vocabulary` or `hash`", table)?;
+    let (key, node) = single(transform, "`transform` must have one key: `vocabulary`, `hash` or `identity`", table)?;
     match key {
         "vocabulary" => {
             let name = read_or_fault(node, "the vocabulary's name", Table::text, table)?;
@@ -94,20 +108,25 @@ fn index(
             }
             found.map(Index::Vocabulary)
         }
-        "hash" => {
-            let n = read_or_fault(node, "`hash`", Table::integer, table)?;
-            let modulus = u32::try_from(n).ok().filter(|n| (1..=limits::MAX_INDICES).contains(n));
-            if modulus.is_none() {
-                table.fault_at(node, format!("`hash` is {n}, but must be 1 to {}", limits::MAX_INDICES));
-            }
-            modulus.map(Index::Hash)
-        }
+        "hash" => indices("`hash`", node, table).map(Index::Hash),
+        "identity" => indices("`identity`", node, table).map(|n| Index::Identity(Some(n))),
         _ => {
             let key = short(key);
-            table.fault_at(node, format!("unknown transform `{key}`; a table has `vocabulary` or `hash` here"));
+            let known = "a table has `vocabulary`, `hash` or `identity` here, or `cross_hash` for a categorical";
+            table.fault_at(node, format!("unknown transform `{key}`; {known}"));
             None
         }
     }
+}
+
+/// A number of indices.
+fn indices(what: &str, node: &Node, table: &mut Table<'_, '_>) -> Option<u32> {
+    let n = read_or_fault(node, what, Table::integer, table)?;
+    let indices = u32::try_from(n).ok().filter(|n| (1..=limits::MAX_INDICES).contains(n));
+    if indices.is_none() {
+        table.fault_at(node, format!("{what} is {n}, but must be 1 to {}", limits::MAX_INDICES));
+    }
+    indices
 }
 
 fn steps(transform: Option<&Node>, table: &mut Table<'_, '_>) -> Option<Vec<Step>> {
@@ -128,8 +147,12 @@ fn steps(transform: Option<&Node>, table: &mut Table<'_, '_>) -> Option<Vec<Step
             Value::Table(entries) if entries.len() == 1 && entries[0].0 == "standardize" => {
                 steps.push(standardize(&entries[0].1, table)?);
             }
+            Value::Table(entries) if entries.len() == 1 && entries[0].0 == "clip" => {
+                steps.push(clip(&entries[0].1, table)?);
+            }
             _ => {
-                let known = "`identity`, `ln1p` or { standardize = { mean = …, std = … } }";
+                let known =
+                    "`identity`, `ln1p`, { clip = { min = …, max = … } } or { standardize = { mean = …, std = … } }";
                 table.fault_at(node, format!("a step of a numeric `transform` must be {known}"));
                 return None;
             }
@@ -138,22 +161,47 @@ fn steps(transform: Option<&Node>, table: &mut Table<'_, '_>) -> Option<Vec<Step
     Some(steps)
 }
 
-fn standardize(node: &Node, table: &mut Table<'_, '_>) -> Option<Step> {
+/// The two numbers of a step, of which either may be left out.
+fn pair(step: &str, names: [&str; 2], node: &Node, table: &mut Table<'_, '_>) -> Option<[Option<f64>; 2]> {
+    let [first, second] = names;
     let Value::Table(entries) = &node.value else {
-        table.fault_at(node, format!("`standardize` must be {{ mean = …, std = … }}, not {}", node.what()));
+        table.fault_at(node, format!("`{step}` must be {{ {first} = …, {second} = … }}, not {}", node.what()));
         return None;
     };
-    for (key, node) in entries.iter().filter(|(key, _)| !["mean", "std"].contains(&key.as_str())) {
-        table.fault_at(node, format!("unknown key `{}` of `standardize`; known here: `mean`, `std`", short(key)));
+    for (key, node) in entries.iter().filter(|(key, _)| !names.contains(&key.as_str())) {
+        let key = short(key);
+        table.fault_at(node, format!("unknown key `{key}` of `{step}`; known here: `{first}`, `{second}`"));
     }
-    let mut part = |name: &str| match entries.iter().find(|(key, _)| key == name) {
-        Some((_, node)) => read_or_fault(node, &format!("`{name}` of `standardize`"), Table::number, table),
-        None => {
-            table.fault_at(node, format!("`{name}` of `standardize` is missing"));
-            None
+    let mut numbers = [None; 2];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        if let Some((_, node)) = entries.iter().find(|(key, _)| key == name) {
+            *number = Some(read_or_fault(node, &format!("`{name}` of `{step}`"), Table::number, table)?);
         }
-    };
-    let (mean, std) = (part("mean"), part("std"));
+    }
+    Some(numbers)
+}
+
+fn clip(node: &Node, table: &mut Table<'_, '_>) -> Option<Step> {
+    let [min, max] = pair("clip", ["min", "max"], node, table)?;
+    if min.is_none() && max.is_none() {
+        table.fault_at(node, "`clip` needs `min` or `max`, or both");
+        return None;
+    }
+    let (min, max) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
+    if min > max {
+        table.fault_at(node, format!("`min` of `clip` is {min}, above its `max` of {max}"));
+        return None;
+    }
+    Some(Step::Clip { min, max })
+}
+
+fn standardize(node: &Node, table: &mut Table<'_, '_>) -> Option<Step> {
+    let [mean, std] = pair("standardize", ["mean", "std"], node, table)?;
+    for (name, number) in [("mean", mean), ("std", std)] {
+        if number.is_none() {
+            table.fault_at(node, format!("`{name}` of `standardize` is missing"));
+        }
+    }
     if std == Some(0.0) {
         table.fault_at(node, "`std` of `standardize` is 0: nothing can be divided by it");
         return None;

@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 use crate::wire::Answer;
 
-/// The bytes of an answer; its explanation, if it has one, is under `explain`.
+/// The bytes of an answer; its explanation, if it has one, is under `explanation`.
 #[must_use]
 pub fn encode(answer: &Answer) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(answer).expect("an answer is plain data");
@@ -14,7 +14,7 @@ pub fn encode(answer: &Answer) -> Vec<u8> {
         let text =
             if is_json { explanation.clone() } else { serde_json::Value::from(explanation.as_str()).to_string() };
         let end = bytes.pop();
-        bytes.extend(b",\"explain\":");
+        bytes.extend(b",\"explanation\":");
         bytes.extend(text.as_bytes());
         bytes.extend(end);
     }

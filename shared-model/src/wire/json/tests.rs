@@ -221,7 +221,7 @@ fn encodes_an_answer_as_documented() {
 fn embeds_an_explanation_as_json_and_anything_else_as_text() {
     let explained = |text: &str| {
         let answer = Answer { explanation: Some(text.to_owned()), ..answer() };
-        serde_json::from_slice::<serde_json::Value>(&encode(&answer)).unwrap()["explain"].clone()
+        serde_json::from_slice::<serde_json::Value>(&encode(&answer)).unwrap()["explanation"].clone()
     };
     assert_eq!(explained(r#"{"inputs":{"year":[3]}}"#)["inputs"]["year"][0], 3);
     assert_eq!(explained(r#"1,"tier":"origin""#), r#"1,"tier":"origin""#);
