@@ -141,10 +141,10 @@ impl Parts {
         }
 
         let tier = Tier::read(&mut root);
-        let role = Role::read(&mut root, tier);
+        let limits = Limits::read(&mut root, tier);
+        let role = Role::read(&mut root, tier, &limits);
         let listen = Listen::read(&mut root);
         let models = Model::read_all(&mut root);
-        let limits = Limits::read(&mut root, tier);
         let log = Log::read(&mut root);
         root.finish();
         Some(Self { role: role?, listen: listen?, models: models?, limits, log })

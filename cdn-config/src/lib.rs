@@ -11,6 +11,7 @@
 //!
 //! A verb of the `cdn-config` tool is one file beside [`check`].
 
+mod batching;
 pub mod check;
 mod config;
 mod device;
@@ -29,6 +30,7 @@ mod worker;
 #[cfg(test)]
 mod example;
 
+pub use batching::Batching;
 pub use config::{Config, LoadError};
 pub use device::Device;
 pub use fault::{Fault, FaultKind, Faults};

@@ -32,6 +32,15 @@ pub(crate) const MEMORY_MIB: Bound = Bound::new("memory_mib", 128, 1..=4_096);
 /// `worker.max_rank_ms`.
 pub(crate) const MAX_RANK_MS: Bound = Bound::new("max_rank_ms", 50, 1..=10_000);
 
+/// `batching.max_delay_us`.
+pub(crate) const MAX_DELAY_US: Bound = Bound::new("max_delay_us", 500, 0..=100_000);
+/// `batching.max_candidates`.
+pub(crate) const BATCH_CANDIDATES: Bound = Bound::new("max_candidates", 4_096, 1..=100_000);
+/// `batching.max_requests`.
+pub(crate) const BATCH_REQUESTS: Bound = Bound::new("max_requests", 64, 1..=4_096);
+/// `batching.max_waiting_candidates`.
+pub(crate) const MAX_WAITING_CANDIDATES: Bound = Bound::new("max_waiting_candidates", 50_000, 1..=10_000_000);
+
 /// A number that may be left out: its key, its default, and the range it has to be in.
 pub(crate) struct Bound {
     pub(crate) key: &'static str,
@@ -176,6 +185,10 @@ mod tests {
             CONNECT_TIMEOUT_MS,
             MEMORY_MIB,
             MAX_RANK_MS,
+            MAX_DELAY_US,
+            BATCH_CANDIDATES,
+            BATCH_REQUESTS,
+            MAX_WAITING_CANDIDATES,
         ] {
             let Bound { key, default, range } = bound;
             assert!(range.contains(&default), "{key}");
