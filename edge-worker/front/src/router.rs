@@ -66,7 +66,7 @@ where
         if let Some(reason) = problem.refused_for() {
             site.metrics.refused(reason);
         }
-        problem.into_response(&arrival.id)
+        problem.or_retry_after(|| site.ranker.retry_after()).into_response(&arrival.id)
     });
     response.headers_mut().insert(REQUEST_ID, arrival.id.header());
     let took = counted.answered(response.status());
