@@ -237,7 +237,6 @@ impl Drop for Waiting<'_> {
         if let Some(entry) = left {
             let late = now() >= entry.deadline;
             self.shared.metrics.dropped(if late { Dropped::Late } else { Dropped::Abandoned });
-            self.shared.changed.notify_one();
         }
     }
 }

@@ -95,6 +95,10 @@ impl Ranker for Service {
                 }
                 Some(_) => "the model gave a score that is not a number".to_owned(),
             },
+            // No failure of this tier's: to the one below it is as if there were no room.
+            Err(ScoreError::TooLate) if call.escalation.is_some() => {
+                return Err(Failure::Overloaded { retry_after: self.retry_after() });
+            }
             Err(error @ (ScoreError::TooLate | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
         };
         tracing::warn!(request_id = call.request_id.as_str(), model = %model.name, %why, "no scores");

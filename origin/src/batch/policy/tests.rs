@@ -145,39 +145,34 @@ fn a_model_that_is_due_goes_before_one_in_a_greater_hurry_that_still_waits_for_c
     assert_eq!(rig.next(2), Err(Some(3)));
 }
 
-#[test]
-fn a_model_is_passed_over_three_times_and_no_more() {
-    let mut rig = Rig::of(2);
-    rig.push(1, 'x', 0, 10_000);
-    let mut served = String::new();
-    for at in 2..12 {
-        // One model has always a full batch of shorter deadlines.
+/// Who goes first, one batch a millisecond, while the first model has always a full batch of shorter deadlines.
+fn served(rig: &mut Rig, from: u64, to: u64) -> String {
+    let one = |at| {
         for _ in 0..3 {
             rig.push(0, 'a', at, at + 20);
         }
-        served += &rig.next(at).unwrap().chars().take(1).collect::<String>();
-    }
-    assert_eq!(served, "aaaxaaaaaa");
+        rig.next(at).unwrap().chars().next().unwrap()
+    };
+    (from..to).map(one).collect()
 }
 
 #[test]
-fn being_passed_over_counts_from_the_last_turn() {
+fn a_model_is_passed_over_three_times_in_a_row_and_no_more() {
     let mut rig = Rig::of(2);
-    for round in 0..3 {
-        let from = round * 100;
-        for _ in 0..3 {
-            rig.push(1, 'x', from, from + 9_000);
-        }
-        let mut served = String::new();
-        for at in from + 2..from + 6 {
-            for _ in 0..3 {
-                rig.push(0, 'a', at, at + 20);
-            }
-            served += &rig.next(at).unwrap().chars().take(1).collect::<String>();
-        }
-        assert_eq!(served, "aaax", "round {round}");
-        while rig.next(from + 50).is_ok() {}
+    for _ in 0..6 {
+        rig.push(1, 'x', 0, 10_000);
     }
+    assert_eq!(served(&mut rig, 2, 14), "aaaxaaaxaaaa", "two batches of it, each after three others");
+}
+
+#[test]
+fn who_was_passed_over_and_left_has_no_turn_to_hand_on() {
+    let mut rig = Rig::of(2);
+    let ticket = rig.push(1, 'x', 0, 10_000);
+    assert_eq!(served(&mut rig, 2, 5), "aaa");
+    rig.queue.remove(ticket);
+    rig.push(1, 'x', 0, 10_000);
+    assert_eq!(served(&mut rig, 5, 9), "aaax");
 }
 
 #[test]

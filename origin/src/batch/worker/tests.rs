@@ -283,6 +283,21 @@ async fn a_failed_batch_is_told_to_all_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_slowly_makes_nobody_late() {
+    let rig = Rig::with(LIMITS);
+    let fails = rig.asks(0, 1.0, 1, ms(1000));
+    sleep(ms(4)).await;
+    let (begun, _) = rig.job().await.unwrap().begin(now()).unwrap();
+    sleep(ms(500)).await;
+    begun.end(Err("lost, on purpose".to_owned()), now());
+    fails.await.unwrap().0.unwrap_err();
+    let next = rig.asks(0, 2.0, 1, ms(100));
+    sleep(ms(4)).await;
+    assert_eq!(rig.runs(ms(1)).await, [2.0]);
+    assert_eq!(scores(next.await.unwrap()), [2.0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_thread_has_ended_nobody_waits_in_vain() {
     let Rig { shared, jobs, registry } = Rig::with(LIMITS);
     drop(jobs);
