@@ -188,10 +188,10 @@ impl Parts {
         }
 
         let tier = Tier::read(&mut root);
-        let role = Role::read(&mut root, tier);
+        let limits = Limits::read(&mut root, tier);
+        let role = Role::read(&mut root, tier, &limits);
         let listen = Listen::read(&mut root);
         let models = Model::read_all(&mut root);
-        let limits = Limits::read(&mut root, tier);
         let clients = Clients::read(&mut root);
         let log = Log::read(&mut root);
         root.finish();

@@ -85,6 +85,8 @@ cors_origins = ["https://shop.example"]
 
 [device]
 
+[batching]
+
 [log]
 "#;
 

@@ -238,7 +238,8 @@ mod tests {
         explain(&config, None).expect("all").write_json(&mut out).expect("written");
         let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         let settings = json["settings"].as_array().expect("a list");
-        assert_eq!(settings.len(), keys::all().filter(|(path, _)| !path.starts_with("device.")).count());
+        let of_an_origin = |path: &str| path.starts_with("device.") || path.starts_with("batching.");
+        assert_eq!(settings.len(), keys::all().filter(|(path, _)| !of_an_origin(path)).count());
         let ca = settings.iter().find(|setting| setting["key"] == "upstream.ca").expect("the roots");
         assert_eq!(
             *ca,

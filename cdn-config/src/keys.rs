@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::limits::Bound;
 use crate::nearest::nearest;
-use crate::{Tier, Value, cache, clients, config, device, limits, listen, log, model, upstream, worker};
+use crate::{Tier, Value, batching, cache, clients, config, device, limits, listen, log, model, upstream, worker};
 
 mod page;
 
@@ -25,6 +25,7 @@ static SECTIONS: &[Keys] = &[
     Keys { section: "worker", about: "edge and region, required", keys: worker::KEYS },
     Keys { section: "upstream", about: "edge and region; without it this tier has nobody above", keys: upstream::KEYS },
     Keys { section: "device", about: "origin", keys: device::KEYS },
+    Keys { section: "batching", about: "origin: requests that arrive close together share a batch", keys: batching::KEYS },
     Keys { section: "log", about: "", keys: log::KEYS },
 ];
 

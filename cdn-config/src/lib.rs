@@ -11,6 +11,7 @@
 //!
 //! A verb of the `cdn-config` tool is one file beside [`check`].
 
+mod batching;
 mod cache;
 pub mod check;
 mod clients;
@@ -37,6 +38,7 @@ mod worker;
 #[cfg(test)]
 mod example;
 
+pub use batching::Batching;
 pub use cache::Cache;
 pub use clients::Clients;
 pub use config::{Config, LoadError};

@@ -46,6 +46,14 @@ pub(crate) const CACHE_CLIENT_TTL_MS: Bound = Bound::new("client_ttl_ms", 10_000
 pub(crate) const CORS_MAX_AGE_MS: Bound = Bound::new("cors_max_age_ms", 600_000, 0..=86_400_000);
 /// The most of `clients.cors_origins`.
 pub(crate) const MAX_CORS_ORIGINS: usize = 100;
+/// `batching.max_delay_us`.
+pub(crate) const MAX_DELAY_US: Bound = Bound::new("max_delay_us", 500, 0..=100_000);
+/// `batching.max_candidates`.
+pub(crate) const BATCH_CANDIDATES: Bound = Bound::new("max_candidates", 4_096, 1..=100_000);
+/// `batching.max_requests`.
+pub(crate) const BATCH_REQUESTS: Bound = Bound::new("max_requests", 64, 1..=4_096);
+/// `batching.max_waiting_candidates`.
+pub(crate) const MAX_WAITING_CANDIDATES: Bound = Bound::new("max_waiting_candidates", 50_000, 1..=10_000_000);
 /// `[limits]`, key by key.
 pub(crate) const KEYS: &[Key] = &[
     Key::number(&MAX_BODY_BYTES, "longest body; longer: 413").clients("bodies of another length are refused"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::section::{Entry, Section};
-use crate::{Cache, Device, FaultKind, Upstream, Worker};
+use crate::{Batching, Cache, Device, FaultKind, Limits, Upstream, Worker};
 
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,13 +60,13 @@ pub enum Role {
 }
 
 impl Role {
-    pub(crate) fn read(root: &mut Section<'_>, tier: Option<Tier>) -> Option<Self> {
+    pub(crate) fn read(root: &mut Section<'_>, tier: Option<Tier>, limits: &Limits) -> Option<Self> {
         match tier {
             Some(Tier::Edge) => Pop::read(root, Tier::Edge).map(Self::Edge),
             Some(Tier::Region) => Pop::read(root, Tier::Region).map(Self::Region),
-            Some(Tier::Origin) => Origin::read(root).map(Self::Origin),
+            Some(Tier::Origin) => Some(Self::Origin(Origin::read(root, limits))),
             None => {
-                read_for_faults(root);
+                read_for_faults(root, limits);
                 None
             }
         }
@@ -92,7 +92,9 @@ pub struct Pop {
 
 impl Pop {
     fn read(root: &mut Section<'_>, tier: Tier) -> Option<Self> {
-        refuse(root, "device", tier, &[Tier::Origin]);
+        for origin_only in ["device", "batching"] {
+            refuse(root, origin_only, tier, &[Tier::Origin]);
+        }
         let worker = root.required("worker", "a section with `wasm`").and_then(Entry::section).and_then(Worker::read);
         let upstream = root.optional("upstream", "a section").and_then(Entry::section).and_then(Upstream::read);
         let cache = Cache::read(root.defaulted("cache"));
@@ -115,23 +117,32 @@ impl Pop {
     }
 }
 
-/// What an origin has: a device to rank on.
+/// What an origin has: a device to rank on, and the batches it is fed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     device: Device,
+    batching: Batching,
 }
 
 impl Origin {
-    fn read(root: &mut Section<'_>) -> Option<Self> {
+    fn read(root: &mut Section<'_>, limits: &Limits) -> Self {
         for pop_only in ["worker", "upstream", "cache"] {
             refuse(root, pop_only, Tier::Origin, &[Tier::Edge, Tier::Region]);
         }
-        Some(Self { device: Device::read(root.defaulted("device")) })
+        Self {
+            device: Device::read(root.defaulted("device")),
+            batching: Batching::read(root.defaulted("batching"), limits),
+        }
     }
 
     /// Where the model runs.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// How requests are put together for it.
+    pub fn batching(&self) -> &Batching {
+        &self.batching
     }
 }
 
@@ -143,11 +154,12 @@ fn refuse(root: &mut Section<'_>, name: &'static str, tier: Tier, belongs: &'sta
 }
 
 /// Without a tier any of the sections may be right: those that are there are read for what is wrong within them.
-fn read_for_faults(root: &mut Section<'_>) {
+fn read_for_faults(root: &mut Section<'_>, limits: &Limits) {
     root.optional("worker", "a section").and_then(Entry::section).map(Worker::read);
     root.optional("upstream", "a section").and_then(Entry::section).map(Upstream::read);
     root.optional("cache", "a section").and_then(Entry::section).map(Cache::read);
     root.optional("device", "a section").and_then(Entry::section).map(Device::read);
+    root.optional("batching", "a section").and_then(Entry::section).map(|section| Batching::read(section, limits));
 }
 
 #[cfg(test)]
@@ -188,9 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_device_at_the_edge() {
-        let text = format!("{EDGE}\n[device]\nuse = 3\n");
-        assert_eq!(refused(&text), ["rung.toml:14: device: not a section of tier `edge`, expected only at `origin`"]);
+    fn rejects_a_device_and_batches_at_the_edge() {
+        let text = format!("{EDGE}\n[device]\nuse = 3\n[batching]\n");
+        assert_eq!(
+            refused(&text),
+            [
+                "rung.toml:14: device: not a section of tier `edge`, expected only at `origin`",
+                "rung.toml:16: batching: not a section of tier `edge`, expected only at `origin`",
+            ]
+        );
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl<'a> Section<'a> {
         Duration::from_millis(self.number(bound) as u64)
     }
 
+    /// A number of microseconds within its bound, or the default.
+    pub(crate) fn micros(&mut self, bound: &Bound) -> Duration {
+        Duration::from_micros(self.number(bound) as u64)
+    }
+
     /// Whether the document has a value for this key, right or wrong.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(name))

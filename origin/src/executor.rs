@@ -1,11 +1,13 @@
 //! Runs a graph at full precision on a device, for the candidates of several requests at once.
 //!
-//! Constants are uploaded once. A run computes request-scope values with one row a request and the others with one row
-//! a candidate; where the two meet, a candidate takes its request's row. The program is the same on every device: burn's
+//! Constants are uploaded once. A run computes request-scope values once, with one row a request, and then the others with
+//! one row a candidate, in parts if there are too many of them; where the two meet, a candidate takes its request's row. The program is the same on every device: burn's
 //! dispatch is asked at run time. Sums have the device's order, so scores agree with the reference within 1e-5 and not in
 //! bits. No thread and no clock here; a failure of the device inside an op panics, which [`crate::engine`] contains.
 
+mod batch;
 mod elementwise;
+mod fit;
 mod ids;
 mod load;
 mod op;
@@ -15,6 +17,8 @@ mod parity;
 mod tests;
 mod value;
 
+pub use batch::Batch;
+pub use fit::Fit;
 pub use load::LoadError;
 
 use std::ops::Range;
@@ -24,22 +28,10 @@ use burn::backend::{Dispatch, DispatchDevice, read_sync};
 use thiserror::Error;
 
 use shared_model::encode::Data;
-use shared_model::graph::{DType, Graph, Node, Scope, Type, Value as GraphValue, ValueId};
+use shared_model::graph::{DType, Graph, Node, Scope, Type, ValueId};
 
-use ids::Ids;
 use op::{Ready, apply, batched};
 use value::{Int, Value, indices};
-
-/// The rows to score.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// How many requests there are.
-    pub requests: usize,
-    /// For each candidate, the index of its request.
-    pub owner: Vec<u32>,
-    /// In the order of the graph's inputs: a row a request for one of request scope, else a row a candidate.
-    pub inputs: Vec<Data>,
-}
 
 /// Why a batch cannot be scored.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -92,11 +84,13 @@ pub enum RunError {
 pub struct Executor {
     graph: Graph,
     device: DispatchDevice,
-    ids: Ids,
+    fit: Fit,
     /// By value: those that do not depend on the request.
     constants: Vec<Option<Value>>,
-    /// Those that do, in order.
-    steps: Vec<Step>,
+    /// Those of request scope, in order.
+    request_steps: Vec<Step>,
+    /// Those of a candidate, in order.
+    candidate_steps: Vec<Step>,
     /// The most candidates on the device at once.
     most: usize,
 }
@@ -115,54 +109,26 @@ impl Executor {
     /// # Errors
     /// The batch does not fit the graph, or the device failed.
     pub fn run(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
-        let rows = Rows { requests: batch.requests, candidates: batch.owner.len() };
-        self.check(&batch, rows)?;
-        let mut scores = Vec::with_capacity(rows.candidates);
-        for part in self.parts(batch) {
-            scores.extend(self.run_part(part)?);
+        self.fit.check(&batch)?;
+        let Batch { requests, owner, mut inputs } = batch;
+        let mut shared = Run::new(self, Rows { requests, candidates: 0 });
+        self.upload(&mut shared, &mut inputs, |scope| (scope == Scope::Request).then_some(0..requests));
+        for step in &self.request_steps {
+            shared.step(step);
+        }
+        let candidates = owner.len();
+        let mut scores = Vec::with_capacity(candidates);
+        for start in (0..candidates).step_by(self.most) {
+            let part = start..candidates.min(start + self.most);
+            let mut run = Run { rows: Rows { requests, candidates: part.len() }, ..shared.clone() };
+            run.owner = self.owner(&owner[part.clone()], requests);
+            self.upload(&mut run, &mut inputs, |scope| scope.per_candidate().then(|| part.clone()));
+            for step in &self.candidate_steps {
+                run.step(step);
+            }
+            scores.extend(run.scores()?);
         }
         Ok(scores)
-    }
-
-    /// The batch cut into parts that fit the device; each has all the requests.
-    fn parts(&self, batch: Batch) -> Vec<Batch> {
-        let candidates = batch.owner.len();
-        if (1..=self.most).contains(&candidates) {
-            return vec![batch];
-        }
-        let part = |start: usize| {
-            let range = start..candidates.min(start + self.most);
-            let rows = |((_, v), data): ((ValueId, &GraphValue), &Data)| {
-                if v.ty.scope.per_candidate() { rows_of(data, v.ty.len(), &range) } else { data.clone() }
-            };
-            Batch {
-                requests: batch.requests,
-                owner: batch.owner[range.clone()].to_vec(),
-                inputs: self.graph.inputs().zip(&batch.inputs).map(rows).collect(),
-            }
-        };
-        (0..candidates).step_by(self.most).map(part).collect()
-    }
-
-    fn run_part(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
-        let rows = Rows { requests: batch.requests, candidates: batch.owner.len() };
-        let mut run = Run {
-            executor: self,
-            rows,
-            owner: self.owner(&batch, rows),
-            values: vec![None; self.graph.values().len()],
-            gathered: vec![None; self.graph.values().len()],
-        };
-        for ((id, input), data) in self.graph.inputs().zip(batch.inputs) {
-            let dims = batched(rows.of(input.ty.scope), &input.ty.shape);
-            run.values[id.index()] = Some(self.upload(data, dims));
-        }
-        for step in &self.steps {
-            run.step(step);
-        }
-        let score = run.operand(self.graph.score(), Scope::Pair, true).reshape(vec![rows.candidates]);
-        let data = read_sync(Dispatch::float_into_data(score.f32())).map_err(|e| RunError::Device(e.to_string()))?;
-        data.try_into_vec().map_err(|e| RunError::Device(e.to_string()))
     }
 
     /// The graph it runs.
@@ -181,54 +147,27 @@ impl Executor {
         Batch { requests: 1, owner: vec![0], inputs: self.graph.inputs().map(|(_, v)| zeros(&v.ty)).collect() }
     }
 
-    fn check(&self, batch: &Batch, rows: Rows) -> Result<(), RunError> {
-        let expected = self.graph.inputs().count();
-        if batch.inputs.len() != expected {
-            return Err(RunError::Inputs { expected, got: batch.inputs.len() });
-        }
-        for ((_, input), block) in self.graph.inputs().zip(&batch.inputs) {
-            let (got, length) = (block.dtype(), block.len());
-            let expected = rows.of(input.ty.scope) * input.ty.len();
-            if (got, length) != (input.ty.dtype, expected) {
-                return Err(RunError::Block {
-                    name: input.name.clone(),
-                    expected: format!("{expected} elements of {:?}", input.ty.dtype),
-                    got: format!("{length} of {got:?}"),
-                });
-            }
-        }
-        let outside = |owner: &u32| usize::try_from(*owner).is_ok_and(|o| o >= rows.requests);
-        match batch.owner.iter().position(outside) {
-            Some(candidate) => {
-                Err(RunError::Owner { candidate, owner: batch.owner[candidate], requests: rows.requests })
-            }
-            None => self.ids.check(&self.graph, &batch.inputs),
+    /// Puts rows of the inputs on the device: of each scope those that `rows` names.
+    fn upload(&self, run: &mut Run<'_>, inputs: &mut [Data], rows: impl Fn(Scope) -> Option<Range<usize>>) {
+        for ((id, input), data) in self.graph.inputs().zip(inputs) {
+            let Some(range) = rows(input.ty.scope) else { continue };
+            let dims = batched(range.len(), &input.ty.shape);
+            let width = input.ty.len();
+            run.values[id.index()] = Some(match batch::rows(data, range.start * width..range.end * width) {
+                Data::F32(data) => Value::upload_f32(data, dims, &self.device),
+                Data::I32(data) => Value::upload_i32(data, dims, &self.device),
+            });
         }
     }
 
     /// The owners on the device; none for one request, whose row is every candidate's by broadcasting.
-    fn owner(&self, batch: &Batch, rows: Rows) -> Option<Int> {
-        let owner = || batch.owner.iter().map(|&o| i32::try_from(o).unwrap_or(i32::MAX)).collect();
-        (rows.requests > 1).then(|| indices(owner(), vec![rows.candidates], &self.device))
-    }
-
-    fn upload(&self, data: Data, dims: Vec<usize>) -> Value {
-        match data {
-            Data::F32(data) => Value::upload_f32(data, dims, &self.device),
-            Data::I32(data) => Value::upload_i32(data, dims, &self.device),
-        }
+    fn owner(&self, owner: &[u32], requests: usize) -> Option<Int> {
+        let rows = || owner.iter().map(|&o| i32::try_from(o).unwrap_or(i32::MAX)).collect();
+        (requests > 1).then(|| indices(rows(), vec![owner.len()], &self.device))
     }
 }
 
-fn rows_of(data: &Data, width: usize, rows: &Range<usize>) -> Data {
-    let elements = rows.start * width..rows.end * width;
-    match data {
-        Data::F32(v) => Data::F32(v[elements].to_vec()),
-        Data::I32(v) => Data::I32(v[elements].to_vec()),
-    }
-}
-
-/// How many rows a batch has.
+/// How many rows the values on the device have.
 #[derive(Clone, Copy, Debug)]
 struct Rows {
     requests: usize,
@@ -245,7 +184,8 @@ impl Rows {
     }
 }
 
-/// One batch on its way through the steps.
+/// One batch on its way through the steps, or the part of it that fits the device.
+#[derive(Clone)]
 struct Run<'a> {
     executor: &'a Executor,
     rows: Rows,
@@ -256,7 +196,19 @@ struct Run<'a> {
     gathered: Vec<Option<Value>>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(executor: &'a Executor, rows: Rows) -> Self {
+        let none = vec![None; executor.graph.values().len()];
+        Self { executor, rows, owner: None, values: none.clone(), gathered: none }
+    }
+
+    fn scores(mut self) -> Result<Vec<f32>, RunError> {
+        let dims = vec![self.rows.candidates];
+        let score = self.operand(self.executor.graph.score(), Scope::Pair, true).reshape(dims);
+        let data = read_sync(Dispatch::float_into_data(score.f32())).map_err(|e| RunError::Device(e.to_string()))?;
+        data.try_into_vec().map_err(|e| RunError::Device(e.to_string()))
+    }
+
     fn step(&mut self, step: &Step) {
         let graph = &self.executor.graph;
         let Node { op, inputs, output } = &graph.nodes()[step.node];

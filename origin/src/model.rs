@@ -16,6 +16,8 @@ use shared_model::schema::{Schema, SchemaFaults};
 use shared_model::variant::{Variant, VariantError, VariantName};
 use shared_model::wire::Stamp;
 
+use crate::executor::Fit;
+
 /// A model in service, without its weights.
 #[derive(Debug)]
 pub struct Model {
@@ -26,6 +28,8 @@ pub struct Model {
     pub(crate) catalog: Catalog,
     pub(crate) binding: Binding,
     pub(crate) link: Link,
+    /// What the executor takes.
+    pub(crate) fit: Fit,
 }
 
 /// A bundle that cannot be served.
@@ -104,6 +108,7 @@ fn read(folder: &Path) -> Result<(Model, Variant), Reason> {
         catalog,
         binding,
         link: variant.graph.link(),
+        fit: Fit::of(&variant.graph),
     };
     Ok((model, variant))
 }

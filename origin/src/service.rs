@@ -1,4 +1,4 @@
-//! The origin's [`Ranker`]: checks, encodes, has the device score, and answers.
+//! The origin's [`Ranker`]: checks, takes room, encodes, has the device score, and answers.
 //!
 //! The answer is the reference itself, so nothing is claimed of it. When there are no scores in time, a tier below that
 //! asked is told so, for its own scores are better than none; a client gets the candidates by popularity (level 3).
@@ -14,22 +14,20 @@ use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_li
 use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
-use crate::engine::{self, Engine, ScoreError, Scored};
-use crate::executor::Batch;
+use crate::batch::{Batcher, Full, ScoreError, Scored};
+use crate::engine;
+use crate::executor::{Batch, RunError};
 use crate::model::{Model, VARIANT};
 
-/// When there may be room in the queue again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The models in service, and the engine that scores for them.
+/// The models in service, and the batches that score for them.
 #[derive(Debug)]
 pub struct Service {
-    /// In the order of the engine's scorers.
+    /// In the order of the batcher's scorers.
     models: Vec<Model>,
     by_name: BTreeMap<String, usize>,
-    engine: Engine,
+    batcher: Batcher,
     limits: TierLimits,
-    /// What the engine computes on.
+    /// What the device is.
     runs_on: &'static str,
 }
 
@@ -39,18 +37,18 @@ pub struct Service {
 pub struct TwiceError(pub String);
 
 impl Service {
-    /// A service; `models` are in the order of the engine's scorers.
+    /// A service; `models` are in the order of the batcher's scorers.
     ///
     /// # Errors
     /// Two models have one name.
     pub fn new(
         models: Vec<Model>,
-        engine: Engine,
+        batcher: Batcher,
         limits: TierLimits,
         runs_on: &'static str,
     ) -> Result<Self, TwiceError> {
         let by_name = by_name(&models)?;
-        Ok(Self { models, by_name, engine, limits, runs_on })
+        Ok(Self { models, by_name, batcher, limits, runs_on })
     }
 
     /// Before anything is encoded, which for too many candidates takes too long.
@@ -77,13 +75,20 @@ impl Ranker for Service {
             return Err(Failure::Whole(Whole::OtherBundle));
         }
         self.check(request)?;
+        // Before anything is done for it: what has no room is refused at the door.
+        let place = self.batcher.admit(request.candidates.len());
+        let place = place.map_err(|Full { retry_after }| Failure::Overloaded { retry_after })?;
         let started = Instant::now();
         let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
         if prepared.is_empty() {
             return Ok(model.answer(Vec::new(), Vec::new(), Timing::default()));
         }
+        let rows = model.rows(&prepared);
+        // What is wrong with one request must not fail those that it shares a batch with.
+        let unfit = |error: RunError| Failure::Refused(Refusal { field: String::new(), message: error.to_string() });
+        model.fit.check(&rows).map_err(unfit)?;
         let encoded = started.elapsed();
-        let scored = self.engine.score(index, model.batch(&prepared), call.deadline).await;
+        let scored = self.batcher.score(place, index, rows, call.deadline).await;
         let why = match scored {
             Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
                 None => {
@@ -95,11 +100,11 @@ impl Ranker for Service {
                 }
                 Some(_) => "the model gave a score that is not a number".to_owned(),
             },
-            Err(ScoreError::Unfit(message)) => {
-                return Err(Failure::Refused(Refusal { field: String::new(), message }));
+            // No failure of this tier's: to the one below it is as if there were no room.
+            Err(ScoreError::TooLate) if call.escalation.is_some() => {
+                return Err(Failure::Overloaded { retry_after: self.retry_after() });
             }
-            Err(ScoreError::Full) => return Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
-            Err(error @ (ScoreError::Overdue | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
+            Err(error @ (ScoreError::TooLate | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
         };
         tracing::warn!(request_id = call.request_id.as_str(), model = %model.name, %why, "no scores");
         if call.escalation.is_some() {
@@ -126,11 +131,15 @@ impl Ranker for Service {
     }
 
     fn health(&self) -> Health {
-        match self.engine.health() {
+        match self.batcher.health() {
             engine::Health::Ready => Health::Ready,
             engine::Health::Failing(reason) => Health::Missing(vec![format!("the device: {reason}")]),
             engine::Health::Stopped => Health::Missing(vec!["the device: its thread has ended".to_owned()]),
         }
+    }
+
+    fn retry_after(&self) -> Duration {
+        self.batcher.backlog()
     }
 
     fn models(&self) -> Vec<Serving> {
@@ -139,8 +148,8 @@ impl Ranker for Service {
 }
 
 impl Model {
-    /// The batch of one request.
-    fn batch(&self, prepared: &Prepared) -> Batch {
+    /// What one request puts into a batch.
+    fn rows(&self, prepared: &Prepared) -> Batch {
         let inputs = self.binding.inputs(prepared).into_iter().map(|block| block.data.clone()).collect();
         Batch { requests: 1, owner: vec![0; prepared.len()], inputs }
     }

@@ -1,4 +1,4 @@
-//! From a configuration to an origin that answers: bundles, device, engine, listeners, in this order.
+//! From a configuration to an origin that answers: bundles, device, batches, listeners, in this order.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,15 +14,14 @@ use shared_model::ladder::TierLimits;
 use shared_model::variant::Variant;
 use shared_model::wire::Tier;
 
+use crate::batch::{self, Batcher};
 use crate::device::{Choice, Device};
-use crate::engine::{self, Engine};
+use crate::engine;
 use crate::executor::{self, Executor};
 use crate::metrics::Metrics;
 use crate::model::{self, Model, VARIANT};
 use crate::service::{Service, TwiceError};
 
-/// Jobs that may wait for the device; with more, those at the end would come too late anyway.
-const QUEUE: usize = 64;
 /// How long `/readyz` says that the origin leaves before it does.
 const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 
@@ -37,8 +36,8 @@ pub struct Settings {
     pub limits: TierLimits,
     /// What to compute on.
     pub device: Choice,
-    /// Jobs that may wait for the device.
-    pub queue: usize,
+    /// How requests are put together for it, and how many may wait.
+    pub batching: batch::Limits,
 }
 
 /// A configuration that is no origin's.
@@ -89,7 +88,7 @@ impl Settings {
     /// The file is another tier's, or the certificate or key cannot be used.
     pub fn from_config(config: &Config) -> Result<Self, SettingsError> {
         let Role::Origin(origin) = config.role() else { return Err(SettingsError::Tier(config.tier())) };
-        let (listen, limits) = (config.listen(), config.limits());
+        let (listen, limits, batching) = (config.listen(), config.limits(), origin.batching());
         let https = |https: &cdn_config::Https| {
             let certificate = Pem::read(https.tls().certificate())?;
             let key = Pem::read(https.tls().key())?;
@@ -121,7 +120,12 @@ impl Settings {
                 cdn_config::Device::Auto => Choice::Auto,
                 cdn_config::Device::Cpu => Choice::Cpu,
             },
-            queue: QUEUE,
+            batching: batch::Limits {
+                max_delay: batching.max_delay(),
+                max_candidates: batching.max_candidates(),
+                max_requests: batching.max_requests(),
+                max_waiting_candidates: batching.max_waiting_candidates(),
+            },
         })
     }
 }
@@ -143,12 +147,12 @@ pub struct Running {
 /// # Errors
 /// The first thing that is at fault, by name; then nothing is open.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { front, bundles, limits, device, queue } = settings;
+    let Settings { front, bundles, limits, device, batching } = settings;
     let mut registry = front::metrics::registry(Tier::Origin);
     let loading = tokio::task::spawn_blocking(move || {
         let device = Device::probe(device);
         let metrics = Metrics::register(&mut registry, &device);
-        let service = load(&bundles, limits, &device, queue, metrics)?;
+        let service = load(&bundles, limits, &device, batching, metrics)?;
         Ok::<_, StartError>((service, registry, device))
     });
     let (service, registry, device) = loading.await.map_err(|e| StartError::CutOff(e.to_string()))??;
@@ -160,7 +164,7 @@ fn load(
     bundles: &[PathBuf],
     limits: TierLimits,
     device: &Device,
-    queue: usize,
+    batching: batch::Limits,
     metrics: Metrics,
 ) -> Result<Service, StartError> {
     let (mut models, mut variants) = (Vec::new(), Vec::new());
@@ -172,8 +176,8 @@ fn load(
         variants.push((folder.clone(), variant));
     }
     let (runs_on, device) = (device.kind().as_str(), device.clone());
-    let engine = Engine::start(queue, metrics, move || executors(variants, &device))?;
-    Ok(Service::new(models, engine, limits, runs_on)?)
+    let batcher = Batcher::start(batching, metrics, move || executors(variants, &device))?;
+    Ok(Service::new(models, batcher, limits, runs_on)?)
 }
 
 /// On the device's thread, which uploads what it will read.

@@ -1,5 +1,6 @@
 //! What tests and the demo share: certificates, a client, a stack of tiers, and the judge of what they answer.
 
+pub mod batching;
 pub mod certs;
 pub mod client;
 pub mod demo;

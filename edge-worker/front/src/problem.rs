@@ -11,10 +11,8 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use crate::metrics::RefusedFor;
+use crate::ranker::SOON;
 use crate::{Failure, RequestId};
-
-/// When to try again after a refusal that does not know better.
-const SOON: Duration = Duration::from_secs(1);
 
 /// Why a request gets no answer.
 #[derive(Debug)]
@@ -41,8 +39,8 @@ pub(crate) enum Problem {
     Field { field: String, message: String },
     /// No such model.
     UnknownModel { model: String },
-    /// No room at the door, or behind it.
-    Overloaded { why: RefusedFor, retry_after: Duration },
+    /// No room at the door, or behind it; without a time, the tier behind is asked for one.
+    Overloaded { why: RefusedFor, retry_after: Option<Duration> },
     /// The front stops before the answer is there.
     Draining,
     /// Not even the last degradation level could answer.
@@ -58,7 +56,9 @@ impl From<Failure> for Problem {
             Failure::Whole(_) => Self::Unavailable { what: "an answer on some of the candidates".to_owned() },
             Failure::UnknownModel(model) => Self::UnknownModel { model },
             Failure::OverLimit { field, limit } => Self::Field { field: field.to_owned(), message: over_limit(limit) },
-            Failure::Overloaded { retry_after } => Self::Overloaded { why: RefusedFor::Tier, retry_after },
+            Failure::Overloaded { retry_after } => {
+                Self::Overloaded { why: RefusedFor::Tier, retry_after: Some(retry_after) }
+            }
             Failure::Unavailable { what } => Self::Unavailable { what },
         }
     }
@@ -66,7 +66,7 @@ impl From<Failure> for Problem {
 
 impl From<RefusedFor> for Problem {
     fn from(why: RefusedFor) -> Self {
-        Self::Overloaded { why, retry_after: SOON }
+        Self::Overloaded { why, retry_after: None }
     }
 }
 
@@ -164,6 +164,14 @@ impl Problem {
         if let Self::Overloaded { why, .. } = self { Some(*why) } else { None }
     }
 
+    /// A refusal at the door, with the time that the tier behind gives.
+    pub(crate) fn or_retry_after(self, tier: impl FnOnce() -> Duration) -> Self {
+        match self {
+            Self::Overloaded { why, retry_after: None } => Self::Overloaded { why, retry_after: Some(tier()) },
+            other => other,
+        }
+    }
+
     /// The answer that says so.
     pub(crate) fn into_response(self, id: &RequestId) -> Response<Full<Bytes>> {
         let (status, name, title) = self.kind();
@@ -193,7 +201,7 @@ impl Problem {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
             }
             Self::Overloaded { retry_after, .. } => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after.unwrap_or(SOON))));
             }
             Self::Draining | Self::Unavailable { .. } | Self::Broken => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(SOON)));

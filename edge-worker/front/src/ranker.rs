@@ -7,6 +7,9 @@ use shared_model::wire::{Answer, Part, RankRequest, Refusal, Stamp, Tier, Whole,
 
 use crate::RequestId;
 
+/// When to try again, for a tier that does not know better.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
 /// Ranks; what `pop` and `origin` are to their fronts.
 pub trait Ranker: Send + Sync + 'static {
     /// Answers by the call's deadline with the best that is ready then; a late answer is as bad as none.
@@ -30,6 +33,12 @@ pub trait Ranker: Send + Sync + 'static {
 
     /// Whether this tier can answer requests now. Asked often: it must not block.
     fn health(&self) -> Health;
+
+    /// When a request that the door refuses now may be sent again, by what is being worked on. Asked at each refusal: it
+    /// must not block.
+    fn retry_after(&self) -> Duration {
+        SOON
+    }
 
     /// The models that it answers with now.
     fn models(&self) -> Vec<Serving>;

@@ -68,7 +68,7 @@ where
         if let Some(reason) = problem.refused_for() {
             site.metrics.refused(reason);
         }
-        problem.into_response(&arrival.id)
+        problem.or_retry_after(|| site.ranker.retry_after()).into_response(&arrival.id)
     });
     let mut response = coding::pack(response, &arrival.head.headers).await;
     if let Some(cors) = &site.clients.cors {

@@ -1,12 +1,12 @@
-//! The thread's loop: take a job, drop it or run it, say how the device does.
+//! The thread's loop: take a job, run it, say how the device does.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Fault, Health, Job, ScoreError, Scored, Scorer, run};
-use crate::metrics::{Dropped, Metrics};
+use super::{Fault, Health, Scorer, run};
+use crate::batch::Job;
 
 /// Failed batches in a row after which the device is said to fail.
 const FAILURES: u32 = 3;
@@ -17,13 +17,12 @@ pub(super) struct Worker<S> {
     scorers: Vec<S>,
     jobs: Receiver<Job>,
     health: watch::Sender<Health>,
-    metrics: Metrics,
     failures: u32,
 }
 
 impl<S: Scorer> Worker<S> {
-    pub(super) fn new(scorers: Vec<S>, jobs: Receiver<Job>, health: watch::Sender<Health>, metrics: Metrics) -> Self {
-        Self { scorers, jobs, health, metrics, failures: 0 }
+    pub(super) fn new(scorers: Vec<S>, jobs: Receiver<Job>, health: watch::Sender<Health>) -> Self {
+        Self { scorers, jobs, health, failures: 0 }
     }
 
     /// Until nobody can send a job any more.
@@ -35,10 +34,7 @@ impl<S: Scorer> Worker<S> {
                 self.jobs.recv_timeout(RETRY)
             };
             match next {
-                Ok(job) => {
-                    self.metrics.unqueued();
-                    self.serve(job);
-                }
+                Ok(job) => self.serve(job),
                 Err(RecvTimeoutError::Timeout) => self.retry(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -46,33 +42,17 @@ impl<S: Scorer> Worker<S> {
     }
 
     fn serve(&mut self, job: Job) {
-        let Job { scorer, batch, deadline, queued, done } = job;
-        let started = Instant::now();
-        if done.is_closed() {
-            return self.metrics.dropped(Dropped::Abandoned);
-        }
-        if started >= deadline {
-            self.metrics.dropped(Dropped::Overdue);
-            // A waiter that has gone in the meantime has no use for the reason.
-            let _ = done.send(Err(ScoreError::Overdue));
-            return;
-        }
-        let candidates = batch.owner.len();
-        let outcome = match self.scorers.get(scorer) {
-            Some(scorer) => run(scorer, batch),
-            None => Err(Fault::NoScorer(scorer)),
-        };
-        let ran = started.elapsed();
+        let Some((begun, batch)) = job.begin(Instant::now()) else { return };
+        let outcome = run(&self.scorers[begun.model], batch);
+        let ended = Instant::now();
         match &outcome {
             // The device had nothing to do with it, so this is no news of it.
-            Err(fault) if !fault.is_the_devices() => self.metrics.dropped(Dropped::Unfit),
-            known => {
-                self.metrics.ran(candidates, ran, known.is_ok());
-                self.note(known.as_ref().err());
+            Err(fault) if !fault.is_the_devices() => {
+                tracing::error!(reason = %fault, "a bug: a batch does not fit its model");
             }
+            known => self.note(known.as_ref().err()),
         }
-        let outcome = outcome.map_err(ScoreError::from);
-        let _ = done.send(outcome.map(|scores| Scored { scores, queued: started - queued, ran }));
+        begun.end(outcome.map_err(|fault| fault.to_string()), ended);
     }
 
     fn retry(&mut self) {

@@ -22,6 +22,8 @@ pub(super) struct Ids {
 struct Bound {
     /// Among the graph's inputs.
     input: usize,
+    /// Elements of a row of it.
+    width: usize,
     element: usize,
     rows: usize,
     table: String,
@@ -30,7 +32,7 @@ struct Bound {
 /// Where an element of an i32 value comes from.
 #[derive(Clone, Copy, Debug)]
 enum From {
-    Input { input: usize, element: usize },
+    Input { input: usize, width: usize, element: usize },
     Elsewhere,
 }
 
@@ -39,7 +41,8 @@ impl Ids {
         let mut from: Vec<Option<Vec<From>>> = vec![None; graph.values().len()];
         for (input, (id, value)) in graph.inputs().enumerate() {
             if value.ty.dtype == DType::I32 {
-                from[id.index()] = Some((0..value.ty.len()).map(|element| From::Input { input, element }).collect());
+                let width = value.ty.len();
+                from[id.index()] = Some((0..width).map(|element| From::Input { input, width, element }).collect());
             }
         }
         let mut ids = Self { bounds: Vec::new(), bounded: vec![false; graph.nodes().len()] };
@@ -63,12 +66,11 @@ impl Ids {
     }
 
     /// Refuses an id without a row. The blocks have been checked to be those of the graph's inputs.
-    pub(super) fn check(&self, graph: &Graph, inputs: &[Data]) -> Result<(), RunError> {
-        let widths: Vec<usize> = graph.inputs().map(|(_, v)| v.ty.len()).collect();
-        for Bound { input, element, rows, table } in &self.bounds {
+    pub(super) fn check(&self, inputs: &[Data]) -> Result<(), RunError> {
+        for Bound { input, width, element, rows, table } in &self.bounds {
             let Data::I32(data) = &inputs[*input] else { continue };
             let outside = |id: &&i32| usize::try_from(**id).map_or(true, |id| id >= *rows);
-            if let Some(&index) = data.iter().skip(*element).step_by(widths[*input]).find(outside) {
+            if let Some(&index) = data.iter().skip(*element).step_by(*width).find(outside) {
                 return Err(RunError::Index { table: table.clone(), index, rows: *rows });
             }
         }
@@ -80,9 +82,9 @@ impl Ids {
         let mut all = true;
         for from in from {
             match *from {
-                From::Input { input, element } => {
+                From::Input { input, width, element } => {
                     let (rows, table) = (table.ty.shape[0], table.name.clone());
-                    self.bounds.push(Bound { input, element, rows, table });
+                    self.bounds.push(Bound { input, width, element, rows, table });
                 }
                 From::Elsewhere => all = false,
             }
@@ -196,7 +198,7 @@ mod tests {
     fn refuses_an_id_without_a_row_where_it_is_used_and_nowhere_else() {
         let graph = graph(|b, ids| b.push("one", Op::Select { axis: 1, indices: vec![1] }, &[ids]).unwrap());
         let ids = Ids::of(&graph);
-        let check = |data: Vec<i32>| ids.check(&graph, &[Data::I32(data)]);
+        let check = |data: Vec<i32>| ids.check(&[Data::I32(data)]);
         assert_eq!(check(vec![9, 6, -1, 9, 0, 9]), Ok(()), "columns 0 and 2 index nothing");
         for (bad, data) in
             [(7, vec![0, 0, 0, 0, 7, 0]), (-1, vec![0; 6].into_iter().chain([0, -1, 0, 0, 0, 0]).collect())]

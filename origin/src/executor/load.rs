@@ -8,10 +8,9 @@ use thiserror::Error;
 use shared_model::graph::{DType, Graph, Node, Scope, Type};
 use shared_model::tensor::Tensor;
 
-use super::ids::Ids;
 use super::op::{Ready, apply, batched};
 use super::value::Value;
-use super::{Executor, Step};
+use super::{Executor, Fit, Step};
 use crate::device::Device;
 
 /// The most elements of one value on the device: 64 MiB of f32.
@@ -92,11 +91,11 @@ impl Executor {
                 }
             };
         }
-        let ids = Ids::of(graph);
+        let fit = Fit::of(graph);
         let mut steps = Vec::new();
         for (node, Node { op, inputs, output }) in graph.nodes().iter().enumerate() {
             let out = &graph.value(*output).ty;
-            let ready = if ids.bounds(node) { Ready::Checked } else { Ready::new(op, &device) };
+            let ready = if fit.ids().bounds(node) { Ready::Checked } else { Ready::new(op, &device) };
             if out.scope == Scope::Const {
                 let types: Vec<&Type> = inputs.iter().map(|id| &graph.value(*id).ty).collect();
                 let operands = inputs.iter().filter_map(|id| constants[id.index()].clone()).collect();
@@ -105,10 +104,13 @@ impl Executor {
                 steps.push(Step { node, ready, done: Vec::new() });
             }
         }
-        mark_last_uses(graph, &mut steps);
+        // Nothing of request scope reads a candidate's value, so all of it can go first.
+        let of_request = |step: &Step| graph.value(graph.nodes()[step.node].output).ty.scope == Scope::Request;
+        let (mut request_steps, mut candidate_steps): (Vec<_>, Vec<_>) = steps.into_iter().partition(of_request);
+        mark_last_uses(graph, request_steps.iter_mut().chain(&mut candidate_steps));
         let widest = graph.values().iter().filter(|v| v.ty.scope != Scope::Const).map(|v| v.ty.len()).max();
         let most = (MAX_ELEMENTS / widest.unwrap_or(1)).max(1);
-        Ok(Self { graph: graph.clone(), device, ids, constants, steps, most })
+        Ok(Self { graph: graph.clone(), device, fit, constants, request_steps, candidate_steps, most })
     }
 }
 
@@ -122,10 +124,10 @@ fn check(graph: &Graph) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn mark_last_uses(graph: &Graph, steps: &mut [Step]) {
+fn mark_last_uses<'a>(graph: &Graph, steps: impl DoubleEndedIterator<Item = &'a mut Step>) {
     let mut read_later = vec![false; graph.values().len()];
     read_later[graph.score().index()] = true;
-    for step in steps.iter_mut().rev() {
+    for step in steps.rev() {
         for &id in &graph.nodes()[step.node].inputs {
             let constant = graph.value(id).ty.scope == Scope::Const;
             if !constant && !std::mem::replace(&mut read_later[id.index()], true) {

@@ -35,6 +35,64 @@ fn random_graphs_score_as_on_the_scalar_plan() {
     assert_eq!(ops.len(), 18, "an op never came up: {ops:?}");
 }
 
+#[test]
+fn requests_score_in_a_batch_as_alone() {
+    for seed in 1..=200 {
+        let mut draw = Draw(seed * 0x9E37_79B9_7F4A_7C15);
+        let (graph, tensors) = draw.graph();
+        let executor = Executor::new(&graph, &tensors, &Device::cpu()).unwrap();
+        let batches = [draw.batch(&graph), draw.batch(&graph)];
+        let requests: Vec<Batch> = batches.iter().flat_map(|batch| alone(&graph, batch)).collect();
+        let together = executor.run(Batch::join(&requests)).unwrap();
+        let apart: Vec<f32> = requests.into_iter().flat_map(|request| executor.run(request).unwrap()).collect();
+        assert_eq!((together.len(), apart.len()), (2 * ROWS, 2 * ROWS));
+        for (t, a) in together.iter().zip(&apart) {
+            assert!((t - a).abs() <= 1e-6 * a.abs().max(1.0), "seed {seed}: {together:?}, alone {apart:?}\n{graph:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_one_request_holds_reaches_no_other() {
+    for seed in 1..=100 {
+        let mut draw = Draw(seed * 0x9E37_79B9_7F4A_7C15);
+        let (graph, tensors) = draw.graph();
+        let executor = Executor::new(&graph, &tensors, &Device::cpu()).unwrap();
+        let batches = [draw.batch(&graph), draw.batch(&graph)];
+        let mut requests: Vec<Batch> = batches.iter().flat_map(|batch| alone(&graph, batch)).collect();
+        let before = executor.run(Batch::join(&requests)).unwrap();
+        let spoilt = draw.below(requests.len());
+        for block in &mut requests[spoilt].inputs {
+            match block {
+                Data::F32(values) => values.fill(f32::NAN),
+                Data::I32(ids) => ids.fill(6),
+            }
+        }
+        let joined = Batch::join(&requests);
+        let after = executor.run(joined.clone()).unwrap();
+        for (candidate, owner) in joined.owner.iter().enumerate().filter(|(_, owner)| **owner as usize != spoilt) {
+            let bits = |scores: &[f32]| scores[candidate].to_bits();
+            assert_eq!(
+                bits(&after),
+                bits(&before),
+                "seed {seed}: candidate {candidate} of request {owner}\n{graph:#?}"
+            );
+        }
+    }
+}
+
+/// The requests of a batch, each in one of its own.
+fn alone(graph: &Graph, batch: &Batch) -> Vec<Batch> {
+    let one = |request: usize| {
+        let own: Vec<usize> = (0..batch.owner.len()).filter(|&c| batch.owner[c] as usize == request).collect();
+        let rows = |per_candidate: bool| if per_candidate { own.clone() } else { vec![request] };
+        let inputs = graph.inputs().zip(&batch.inputs);
+        let inputs = inputs.map(|((_, v), data)| block(data, v.ty.len(), &rows(v.ty.scope.per_candidate())).data);
+        Batch { requests: 1, owner: vec![0; own.len()], inputs: inputs.collect() }
+    };
+    (0..batch.requests).map(one).collect()
+}
+
 fn on_the_plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>, batch: &Batch) -> Vec<f32> {
     let plan = Plan::new(graph, tensors).unwrap();
     let mut scores = vec![0.0; batch.owner.len()];

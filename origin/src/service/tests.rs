@@ -2,12 +2,15 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use front::metrics::Registry;
 use front::{Escalated, RequestId};
+use prometheus_client::encoding::text::encode;
 use shared_model::tensor::Tensor;
 use shared_model::wire::json::{self, JsonLimits};
 use shared_model::wire::{Stamp, Why};
 
 use super::*;
+use crate::batch;
 use crate::device::Device;
 use crate::executor::{Executor, LoadError};
 use crate::fixture::{variant, write_bundle};
@@ -15,12 +18,20 @@ use crate::metrics::Metrics;
 
 const LIMITS: TierLimits = TierLimits { max_candidates: 6, max_k: 5 };
 
+const BATCHES: batch::Limits =
+    batch::Limits { max_delay: Duration::ZERO, max_candidates: 100, max_requests: 100, max_waiting_candidates: 12 };
+
 fn service(folder: &Path) -> Service {
+    batching(folder, BATCHES).0
+}
+
+fn batching(folder: &Path, limits: batch::Limits) -> (Service, Registry) {
     let (model, variant) = Model::load(folder).unwrap();
     let mut registry = front::metrics::registry(Tier::Origin);
     let metrics = Metrics::register(&mut registry, &Device::cpu());
     let executor = move || Ok::<_, LoadError>(vec![Executor::new(&variant.graph, &variant.tensors, &Device::cpu())?]);
-    Service::new(vec![model], Engine::start(4, metrics, executor).unwrap(), LIMITS, "test").unwrap()
+    let batcher = Batcher::start(limits, metrics, executor).unwrap();
+    (Service::new(vec![model], batcher, LIMITS, "test").unwrap(), registry)
 }
 
 fn films() -> Service {
@@ -140,6 +151,54 @@ async fn an_id_without_a_row_is_the_requests_fault() {
 }
 
 #[tokio::test]
+async fn requests_at_once_share_a_batch_and_are_answered_as_alone() {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |_| {});
+    // Only a full batch goes at once.
+    let limits = batch::Limits { max_delay: Duration::from_secs(5), max_requests: 3, ..BATCHES };
+    let (together, registry) = batching(folder.path(), limits);
+    let asked = [ASK.to_owned(), ASK.replace("2.0", "-1.0"), ASK.replace(r#""b","#, "")];
+    let [a, b, c] = [0, 1, 2].map(|i| together.rank(call(&asked[i])));
+    let (a, b, c) = tokio::join!(a, b, c);
+    let alone = service(folder.path());
+    for (got, ask) in [a, b, c].into_iter().zip(&asked) {
+        let (got, want) = (got.unwrap(), alone.rank(call(ask)).await.unwrap());
+        assert_eq!(ids(&got), ids(&want));
+        for (got, want) in got.ranked.iter().zip(&want.ranked) {
+            assert!((got.score.unwrap() - want.score.unwrap()).abs() <= 1e-6, "{got:?}, alone {want:?}");
+        }
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    assert!(text.contains("origin_batch_requests_sum 3.0\norigin_batch_requests_count 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_fit_fails_no_other() {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |v| *v = variant(2));
+    let service = batching(folder.path(), batch::Limits { max_delay: Duration::from_millis(50), ..BATCHES }).0;
+    let fits = call(&ASK.replace(r#""b","#, ""));
+    let (unfit, fit) = tokio::join!(service.rank(call(ASK)), service.rank(fits));
+    assert!(matches!(unfit, Err(Failure::Refused(_))));
+    assert_eq!(ids(&fit.unwrap()), ["d", "a"]);
+}
+
+#[tokio::test]
+async fn without_room_one_request_is_refused_at_the_door_whoever_asks() {
+    let service = films();
+    let _taken = service.batcher.admit(10).unwrap();
+    let full = Failure::Overloaded { retry_after: service.retry_after() };
+    for ask in [call(ASK), escalated(call(ASK), &service)] {
+        assert_eq!(service.rank(ask).await.unwrap_err(), full);
+    }
+    let unreadable = call(&ASK.replace("weight", "wait"));
+    assert_eq!(service.rank(unreadable).await.unwrap_err(), full, "nothing is encoded");
+    let two = ASK.replace(r#""b","#, "");
+    assert_eq!(ids(&service.rank(call(&two)).await.unwrap()), ["d", "a"], "there is room for two candidates");
+}
+
+#[tokio::test]
 async fn refuses_another_model_and_a_field_that_the_schema_wants() {
     let service = films();
     let failure = service.rank(call(&ASK.replace("films", "books"))).await.unwrap_err();
@@ -171,6 +230,13 @@ async fn a_deadline_that_has_passed_is_answered_by_popularity() {
     let late = Call { deadline: Instant::now(), ..call(ASK) };
     let answer = service.rank(late).await.unwrap();
     assert_eq!((ids(&answer), answer.degradation), (vec!["b", "d"], 3));
+}
+
+#[tokio::test]
+async fn too_late_for_a_tier_below_is_overload_and_no_failure() {
+    let service = films();
+    let late = Call { deadline: Instant::now(), ..escalated(call(ASK), &service) };
+    assert!(matches!(service.rank(late).await, Err(Failure::Overloaded { .. })));
 }
 
 #[tokio::test]

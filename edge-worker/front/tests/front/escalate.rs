@@ -72,6 +72,20 @@ async fn what_is_wrong_with_the_request_goes_down_as_a_reply() {
 }
 
 #[tokio::test]
+async fn overload_is_told_as_to_a_client() {
+    let rig = Rig::at(Tier::Region, Limits { max_in_flight: 1, ..Limits::default() }).await;
+    let held = rig.http1().await.start(rig::post(rig::RANK, &rig::asking("held")));
+    rig.probe.held(1).await;
+    let (escalated, asked) = (sent(&rig, to_cbor(&escalation("movies"))).await, rig.rank(&rig::asking("movies")).await);
+    for refused in [escalated, asked] {
+        refused.is_problem(429, "overloaded");
+        assert_eq!(refused.header("retry-after"), "2");
+    }
+    rig.probe.release(1);
+    assert_eq!(held.await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_the_tier_is_a_problem_document() {
     let rig = Rig::region().await;
     sent(&rig, to_cbor(&escalation("films"))).await.is_problem(404, "unknown-model");

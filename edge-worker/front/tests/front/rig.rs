@@ -26,6 +26,9 @@ use tokio_rustls::TlsConnector;
 /// Nothing in these tests takes this long.
 const TOO_LONG: Duration = Duration::from_secs(10);
 
+/// What the tier says when it is asked for the time of its backlog.
+pub(crate) const BACKLOG: Duration = Duration::from_secs(2);
+
 pub(crate) const RANK: &str = "/v1/rank";
 pub(crate) const STAMP: Stamp = Stamp { bundle: Digest([7; 32]), catalog: 3 };
 
@@ -117,6 +120,10 @@ impl Ranker for Probe {
 
     fn health(&self) -> Health {
         self.health.lock().unwrap().clone()
+    }
+
+    fn retry_after(&self) -> Duration {
+        BACKLOG
     }
 
     fn models(&self) -> Vec<Serving> {

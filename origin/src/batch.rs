@@ -1,0 +1,247 @@
+//! From requests to batches: the one place where requests wait for the device.
+//!
+//! ```text
+//! service ─ admit ─▶ Place ─ score ─▶ queue ─ worker: policy ─▶ job ═ one place ═▶ thread "origin-device"
+//!            └ full: 429 at the door     └ who leaves, or is too late, is out          └ scores to each request of the job
+//! ```
+//!
+//! A request takes a [`Place`] by its candidates before any work is done for it; without room it is refused at once. Then
+//! it waits in the queue, as itself: it leaves when nobody waits for it any more, and is answered at once when it cannot
+//! be in time. [`policy`] decides what is put together and when. One batch is put together ahead while the device
+//! computes, never more. Nothing here knows HTTP or what a batch is computed by.
+
+mod job;
+mod pace;
+mod policy;
+mod room;
+mod worker;
+
+pub(crate) use job::Job;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+
+use crate::engine::{Engine, Health, Scorer, StartError};
+use crate::executor::Batch;
+use crate::metrics::{Dropped, Metrics};
+use policy::{Entry, Queue, Ticket};
+pub use room::Place;
+use room::Room;
+
+/// The bounds of batches and of the room before the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a request is kept waiting for others to share its batch.
+    pub max_delay: Duration,
+    /// The most candidates in a batch; a request with more has one of its own.
+    pub max_candidates: usize,
+    /// The most requests in a batch.
+    pub max_requests: usize,
+    /// The most candidates that wait for the device; one request always finds room.
+    pub max_waiting_candidates: usize,
+}
+
+/// The scores of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// One a candidate, before the link.
+    pub scores: Vec<f32>,
+    /// From the queue's door to the device.
+    pub queued: Duration,
+    /// On the device.
+    pub ran: Duration,
+}
+
+/// Too many candidates wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("too many candidates wait for the device: try again in {retry_after:?}")]
+pub struct Full {
+    /// What the device has to do with those that wait.
+    pub retry_after: Duration,
+}
+
+/// Why a request has no scores.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ScoreError {
+    /// The deadline has passed, or the device cannot keep it any more.
+    #[error("too late: the device cannot have its scores by the deadline")]
+    TooLate,
+    /// Its batch failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The device's thread has ended.
+    #[error("the device's thread has ended")]
+    Stopped,
+}
+
+/// The queue, its worker and the engine that it feeds. The thread ends when this is dropped, after the batch it is at.
+#[derive(Debug)]
+pub struct Batcher {
+    shared: Arc<Shared>,
+    engine: Engine,
+    worker: JoinHandle<()>,
+}
+
+/// What callers, the worker and the device's thread have in common.
+#[derive(Debug)]
+struct Shared {
+    /// None once nobody takes from it any more.
+    queue: Mutex<Option<Queue<Share>>>,
+    /// Something else may have to be decided now.
+    changed: Notify,
+    /// The place of the one batch that waits for the device.
+    ahead: Arc<Semaphore>,
+    room: Room,
+    metrics: Metrics,
+}
+
+/// What a request puts into its batch, and who waits for what comes out.
+#[derive(Debug)]
+struct Share {
+    rows: Batch,
+    done: oneshot::Sender<Result<Scored, ScoreError>>,
+    /// Given back when the device begins, or when the request leaves.
+    _place: Place,
+}
+
+impl Batcher {
+    /// Starts the engine with the scorers that `load` gives, and the worker that feeds it. Blocks until the device is
+    /// ready. A request's model is the index of its scorer.
+    ///
+    /// # Errors
+    /// The engine does not start.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn start<S: Scorer, E: Send + 'static>(
+        limits: Limits,
+        metrics: Metrics,
+        load: impl FnOnce() -> Result<Vec<S>, E> + Send + 'static,
+    ) -> Result<Self, StartError<E>> {
+        let (jobs, taken) = mpsc::channel();
+        let engine = Engine::start(taken, load)?;
+        let shared = Arc::new(Shared::new(engine.scorers(), limits, metrics));
+        let worker = tokio::spawn(worker::work(shared.clone(), jobs));
+        Ok(Self { shared, engine, worker })
+    }
+
+    /// Takes room for a request's candidates. To be asked before anything is done for it.
+    ///
+    /// # Errors
+    /// There is none, and when there may be.
+    pub fn admit(&self, candidates: usize) -> Result<Place, Full> {
+        self.shared.room.enter(candidates).ok_or_else(|| Full { retry_after: self.backlog() })
+    }
+
+    /// Scores a request of the scorer `model` by `deadline`, in a batch with others. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// See [`ScoreError`].
+    ///
+    /// # Panics
+    /// There is no such scorer.
+    pub async fn score(
+        &self,
+        place: Place,
+        model: usize,
+        rows: Batch,
+        deadline: Instant,
+    ) -> Result<Scored, ScoreError> {
+        self.shared.score(place, model, rows, deadline).await
+    }
+
+    /// How long the device has to do with what waits.
+    #[must_use]
+    pub fn backlog(&self) -> Duration {
+        self.shared.queue().as_ref().map_or(Duration::ZERO, Queue::backlog)
+    }
+
+    /// Whether the device works now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.engine.health()
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        // With the worker goes the last sender of jobs, and with it the thread.
+        self.worker.abort();
+    }
+}
+
+impl Shared {
+    fn new(models: usize, limits: Limits, metrics: Metrics) -> Self {
+        Self {
+            queue: Mutex::new(Some(Queue::new(models, limits))),
+            changed: Notify::new(),
+            ahead: Arc::new(Semaphore::new(1)),
+            room: Room::new(limits.max_waiting_candidates, metrics.clone()),
+            metrics,
+        }
+    }
+
+    async fn score(
+        &self,
+        mut place: Place,
+        model: usize,
+        rows: Batch,
+        deadline: Instant,
+    ) -> Result<Scored, ScoreError> {
+        let candidates = rows.owner.len();
+        place.shrink_to(candidates);
+        let (done, waiter) = oneshot::channel();
+        let entry = Entry { candidates, arrived: now(), deadline, load: Share { rows, done, _place: place } };
+        let ticket = self.queue().as_mut().map(|queue| queue.push(model, entry)).ok_or(ScoreError::Stopped)?;
+        self.changed.notify_one();
+        let _waiting = Waiting { shared: self, ticket };
+        match timeout_at(deadline.into(), waiter).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_gone)) => Err(ScoreError::Stopped),
+            Err(_elapsed) => Err(ScoreError::TooLate),
+        }
+    }
+
+    /// Lets an entry go that cannot be in time any more.
+    fn too_late(&self, entry: Entry<Share>) {
+        self.metrics.dropped(Dropped::Late);
+        // A waiter that has gone in the meantime has no use for the reason.
+        let _ = entry.load.done.send(Err(ScoreError::TooLate));
+    }
+
+    /// Nobody takes from the queue any more: whoever waits in it is told, and nobody comes in.
+    fn stop(&self) {
+        *self.queue() = None;
+    }
+
+    /// No code of others runs under the lock but drops, so a poisoned queue is a sound one.
+    fn queue(&self) -> MutexGuard<'_, Option<Queue<Share>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody waits for an entry; dropped, nobody does.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let left = self.shared.queue().as_mut().and_then(|queue| queue.remove(self.ticket));
+        if let Some(entry) = left {
+            let late = now() >= entry.deadline;
+            self.shared.metrics.dropped(if late { Dropped::Late } else { Dropped::Abandoned });
+        }
+    }
+}
+
+/// The runtime's clock, which a test may have stopped.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

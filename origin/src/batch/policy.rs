@@ -1,0 +1,210 @@
+//! Which requests share the next batch, and when it is made: a pure function of what waits and of `now`. No clock, no
+//! channel, no device; [`super::worker`] does what is decided here.
+//!
+//! An entry waits for company, but no longer than [`Limits::max_delay`]. Then the entries of its model go, those of the
+//! earliest deadline first, as many as fit. Of several models the one with the earliest deadline goes first, unless
+//! another has been passed over too often. While the device computes, the next batch is put together as late as it can be
+//! without letting the device wait: until then, whoever arrives can still join it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Limits;
+use super::pace::Pace;
+
+/// The part of an entry's time that waiting for company may use up.
+const COMPANY_PART: u32 = 4;
+/// How often in a row a model may be passed over for one with an earlier deadline.
+const PASSES: u32 = 3;
+/// The next batch is wanted when this much of the least that the running one takes has passed, of four.
+const PREFETCH_QUARTERS: u32 = 3;
+
+/// A request that waits for the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry<T> {
+    pub(super) candidates: usize,
+    pub(super) arrived: Instant,
+    pub(super) deadline: Instant,
+    pub(super) load: T,
+}
+
+/// Where an entry is, for who wants to take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    model: usize,
+    key: Key,
+}
+
+/// The earliest deadline first; of equal ones, whoever came first.
+type Key = (Instant, u64);
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    /// Nothing before this instant, or before something changes.
+    Wait(Option<Instant>),
+    /// A batch of these entries of one model.
+    Take { model: usize, entries: Vec<Entry<T>> },
+}
+
+/// All that waits, by model, and what is known of the device.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    limits: Limits,
+    models: Vec<Lane<T>>,
+    arrivals: u64,
+    running: Option<Running>,
+}
+
+/// What waits for one model.
+#[derive(Debug)]
+struct Lane<T> {
+    entries: BTreeMap<Key, Entry<T>>,
+    candidates: usize,
+    passed_over: u32,
+    pace: Pace,
+}
+
+/// The batch that the device computes.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    since: Instant,
+    least: Duration,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(models: usize, limits: Limits) -> Self {
+        let lane = || Lane { entries: BTreeMap::new(), candidates: 0, passed_over: 0, pace: Pace::default() };
+        Self { limits, models: (0..models).map(|_| lane()).collect(), arrivals: 0, running: None }
+    }
+
+    /// Adds an entry of one of the models.
+    pub(super) fn push(&mut self, model: usize, entry: Entry<T>) -> Ticket {
+        let key = (entry.deadline, self.arrivals);
+        self.arrivals += 1;
+        let lane = &mut self.models[model];
+        lane.candidates += entry.candidates;
+        lane.entries.insert(key, entry);
+        Ticket { model, key }
+    }
+
+    /// Takes an entry back, if it still waits.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Entry<T>> {
+        self.models[ticket.model].remove(ticket.key)
+    }
+
+    /// Takes out the entries that cannot be in time any more.
+    pub(super) fn late(&mut self, now: Instant) -> Vec<Entry<T>> {
+        let start = self.earliest_start(now);
+        let late_in = |lane: &mut Lane<T>| {
+            let late = |(_, e): &(&Key, &Entry<T>)| start + lane.pace.least(e.candidates, now) >= e.deadline;
+            let keys: Vec<Key> = lane.entries.iter().filter(late).map(|(key, _)| *key).collect();
+            keys.into_iter().filter_map(|key| lane.remove(key)).collect::<Vec<_>>()
+        };
+        self.models.iter_mut().flat_map(late_in).collect()
+    }
+
+    /// What to do, once those that are [`Queue::late`] are out; `wanted` says whether there is a place for a batch.
+    pub(super) fn next(&mut self, now: Instant, wanted: bool) -> Next<T> {
+        let times: Vec<Option<Instant>> = self.models.iter().map(|lane| self.due(lane, now)).collect();
+        let due = |model: &usize| times[*model].is_some_and(|at| at <= now);
+        let first = (0..times.len()).filter(due).min_by_key(|&model| self.models[model].turn());
+        match first.filter(|_| wanted) {
+            Some(model) => {
+                for other in (0..times.len()).filter(due) {
+                    self.models[other].passed_over += 1;
+                }
+                self.models[model].passed_over = 0;
+                Next::Take { model, entries: self.models[model].take(&self.limits) }
+            }
+            None => {
+                let due = times.into_iter().flatten().filter(|_| wanted);
+                Next::Wait(due.chain(self.models.iter().filter_map(|lane| lane.next_late(now))).min())
+            }
+        }
+    }
+
+    /// The device has begun a batch.
+    pub(super) fn began(&mut self, model: usize, candidates: usize, now: Instant) {
+        self.running = Some(Running { since: now, least: self.models[model].pace.least(candidates, now) });
+    }
+
+    /// The device has computed the batch that it began.
+    pub(super) fn ended(&mut self, model: usize, candidates: usize, now: Instant) {
+        if let Some(Running { since, .. }) = self.running.take() {
+            self.models[model].pace.note(now, candidates, now.saturating_duration_since(since));
+        }
+    }
+
+    /// The device has failed the batch that it began, which says nothing about its pace.
+    pub(super) fn failed(&mut self) {
+        self.running = None;
+    }
+
+    /// How long the device has to do with what waits.
+    pub(super) fn backlog(&self) -> Duration {
+        self.models.iter().map(|lane| lane.pace.usual(lane.candidates)).sum()
+    }
+
+    /// When a batch of this model is to be made; none if nothing waits for it.
+    fn due(&self, lane: &Lane<T>, now: Instant) -> Option<Instant> {
+        let company = |e: &Entry<T>| {
+            let most = e.deadline.saturating_duration_since(e.arrived) / COMPANY_PART;
+            e.arrived + self.limits.max_delay.min(most)
+        };
+        let alone = lane.entries.values().map(company).min()?;
+        let due = if lane.fills(&self.limits) { now } else { alone };
+        let wanted = self.running.map(|r| r.since + r.least * PREFETCH_QUARTERS / 4);
+        Some(wanted.map_or(due, |wanted| wanted.max(due)))
+    }
+
+    /// Before this the device does not begin anything new.
+    fn earliest_start(&self, now: Instant) -> Instant {
+        self.running.map_or(now, |running| (running.since + running.least).max(now))
+    }
+}
+
+impl<T> Lane<T> {
+    /// The smallest goes first.
+    fn turn(&self) -> (bool, Option<Key>) {
+        (self.passed_over < PASSES, self.entries.keys().next().copied())
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Entry<T>> {
+        let entry = self.entries.remove(&key)?;
+        self.candidates -= entry.candidates;
+        if self.entries.is_empty() {
+            self.passed_over = 0;
+        }
+        Some(entry)
+    }
+
+    /// Whether nothing more would fit a batch of those of the earliest deadlines.
+    fn fills(&self, limits: &Limits) -> bool {
+        self.entries.len() >= limits.max_requests || self.candidates >= limits.max_candidates
+    }
+
+    /// Those of the earliest deadlines, as many as fit, but one at least. The first that does not fit ends the batch: who
+    /// is small does not overtake who is large.
+    fn take(&mut self, limits: &Limits) -> Vec<Entry<T>> {
+        let (mut taken, mut candidates) = (Vec::new(), 0);
+        while let Some((&key, entry)) = self.entries.first_key_value() {
+            candidates += entry.candidates;
+            let fits = taken.len() < limits.max_requests && candidates <= limits.max_candidates;
+            if !fits && !taken.is_empty() {
+                break;
+            }
+            taken.extend(self.remove(key));
+        }
+        taken
+    }
+
+    /// When the next of them is late, if the device had nothing else to do.
+    fn next_late(&self, now: Instant) -> Option<Instant> {
+        let at = |e: &Entry<T>| e.deadline.checked_sub(self.pace.least(e.candidates, now)).unwrap_or(now);
+        self.entries.values().map(at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;
