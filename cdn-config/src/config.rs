@@ -142,7 +142,7 @@ impl Parts {
 
         let tier = Tier::read(&mut root);
         let role = Role::read(&mut root, tier);
-        let listen = Listen::read(&mut root);
+        let listen = Listen::read(&mut root, tier);
         let models = Model::read_all(&mut root);
         let limits = Limits::read(&mut root, tier);
         let log = Log::read(&mut root);
@@ -255,7 +255,7 @@ mod tests {
         let text = EDGE.replace("admin", "colour = \"red\"\nadmin");
         assert_eq!(
             refused(&text),
-            ["rung.toml:6: listen.colour: unknown key, expected one of `http`, `https`, `admin`"]
+            ["rung.toml:6: listen.colour: unknown key, expected one of `http`, `https`, `tiers`, `http3`, `admin`"]
         );
     }
 }

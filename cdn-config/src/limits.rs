@@ -17,6 +17,7 @@ pub(crate) const MAX_CANDIDATES_ORIGIN: Bound = Bound::new("max_candidates", 10_
 pub(crate) const MAX_K: Bound = Bound::new("max_k", 100, 1..=10_000);
 pub(crate) const MAX_CONNECTIONS: Bound = Bound::new("max_connections", 10_000, 1..=1_000_000);
 pub(crate) const HEADER_TIMEOUT_MS: Bound = Bound::new("header_timeout_ms", 5_000, 1..=60_000);
+pub(crate) const IDLE_TIMEOUT_MS: Bound = Bound::new("idle_timeout_ms", 60_000, 1..=3_600_000);
 pub(crate) const BODY_TIMEOUT_MS: Bound = Bound::new("body_timeout_ms", 5_000, 1..=60_000);
 pub(crate) const MAX_IN_FLIGHT: Bound = Bound::new("max_in_flight", 256, 1..=65_536);
 pub(crate) const DEFAULT_TIMEOUT_MS: Bound = Bound::new("default_timeout_ms", 100, 1..=60_000);
@@ -63,6 +64,7 @@ pub struct Limits {
     max_k: usize,
     max_connections: usize,
     header_timeout: Duration,
+    idle_timeout: Duration,
     body_timeout: Duration,
     max_in_flight: usize,
     default_timeout: Duration,
@@ -83,6 +85,7 @@ impl Limits {
             max_k: section.number(&MAX_K),
             max_connections: section.number(&MAX_CONNECTIONS),
             header_timeout: section.millis(&HEADER_TIMEOUT_MS),
+            idle_timeout: section.millis(&IDLE_TIMEOUT_MS),
             body_timeout: section.millis(&BODY_TIMEOUT_MS),
             max_in_flight: section.number(&MAX_IN_FLIGHT),
             default_timeout: section.millis(&DEFAULT_TIMEOUT_MS),
@@ -129,6 +132,11 @@ impl Limits {
         self.header_timeout
     }
 
+    /// How long a client's connection may go without a request.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// How long a client may take over the body of a request; a slower one is answered with 408.
     pub fn body_timeout(&self) -> Duration {
         self.body_timeout
@@ -169,6 +177,7 @@ mod tests {
             MAX_K,
             MAX_CONNECTIONS,
             HEADER_TIMEOUT_MS,
+            IDLE_TIMEOUT_MS,
             BODY_TIMEOUT_MS,
             MAX_IN_FLIGHT,
             DEFAULT_TIMEOUT_MS,
@@ -200,13 +209,14 @@ mod tests {
     fn takes_the_limits_it_is_given() {
         let config = accepted(&with_limits(
             "max_body_bytes = 2048\nmax_json_depth = 8\nmax_candidates = 20\nmax_k = 3\nmax_connections = 4\n\
-             header_timeout_ms = 5\nbody_timeout_ms = 6\nmax_in_flight = 7\ndefault_timeout_ms = 8\nmax_timeout_ms = 9",
+             header_timeout_ms = 5\nidle_timeout_ms = 55\nbody_timeout_ms = 6\nmax_in_flight = 7\ndefault_timeout_ms = 8\nmax_timeout_ms = 9",
         ));
         let limits = config.limits();
         assert_eq!((limits.max_body_bytes(), limits.max_json_depth()), (2048, 8));
         assert_eq!((limits.max_candidates(), limits.max_k()), (20, 3));
         assert_eq!((limits.max_connections(), limits.max_in_flight()), (4, 7));
         assert_eq!(limits.header_timeout(), Duration::from_millis(5));
+        assert_eq!(limits.idle_timeout(), Duration::from_millis(55));
         assert_eq!(limits.body_timeout(), Duration::from_millis(6));
         assert_eq!(limits.default_timeout(), Duration::from_millis(8));
         assert_eq!(limits.max_timeout(), Duration::from_millis(9));

@@ -1,8 +1,8 @@
 //! What a Rung daemon shows to the network, whatever ranks behind it.
 //!
 //! ```text
-//! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
-//!                                                               └─ escalate ─┘
+//! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─┬─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
+//! quic ─ TLS ─ connection (HTTP/3) ─────────────────────┘          └─ escalate ─┘
 //!          every refusal and failure ─▶ problem        every answer ─▶ request id, metrics, log
 //! listen ─ admin: /healthz, /readyz, /metrics, /drain
 //! ```
@@ -18,10 +18,12 @@ mod connection;
 mod drain;
 mod escalate;
 mod guard;
+mod idle;
 mod listen;
 pub mod logging;
 pub mod metrics;
 mod problem;
+mod quic;
 mod rank;
 mod ranker;
 mod request_id;

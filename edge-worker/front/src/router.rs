@@ -28,6 +28,15 @@ pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// What a header field weighs beside its name and value, as HTTP/2 counts.
 const FIELD_BYTES: usize = 32;
 
+/// By which door a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Anybody's.
+    Clients,
+    /// That of the tiers below, who have shown a certificate.
+    Tiers,
+}
+
 /// All that answering a request takes.
 pub(crate) struct Site<R> {
     pub(crate) tier: Tier,
@@ -46,7 +55,7 @@ pub(crate) struct Arrival {
 }
 
 /// Answers a request. Whatever happens, there is an answer.
-pub(crate) async fn answer<R, B>(site: Arc<Site<R>>, request: Request<B>) -> Response<Full<Bytes>>
+pub(crate) async fn answer<R, B>(site: Arc<Site<R>>, entrance: Entrance, request: Request<B>) -> Response<Full<Bytes>>
 where
     R: Ranker,
     B: Body<Data = Bytes, Error: Display + Send> + Send + Unpin + 'static,
@@ -58,7 +67,7 @@ where
     let mut stage = site.stage.clone();
     let outcome = tokio::select! {
         biased;
-        outcome = site.route(&arrival, &mut body) => outcome,
+        outcome = site.route(entrance, &arrival, &mut body) => outcome,
         () = stage.reached(Stage::Cut) => Err(Problem::Draining),
     };
     body.let_go(&arrival.head);
@@ -86,7 +95,12 @@ fn log(arrival: &Arrival, status: u16, micros: u128) {
 }
 
 impl<R: Ranker> Site<R> {
-    async fn route<B>(&self, arrival: &Arrival, body: &mut Inbound<B>) -> Result<Response<Full<Bytes>>, Problem>
+    async fn route<B>(
+        &self,
+        entrance: Entrance,
+        arrival: &Arrival,
+        body: &mut Inbound<B>,
+    ) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes, Error: Display + Send> + Send + Unpin + 'static,
     {
@@ -95,16 +109,17 @@ impl<R: Ranker> Site<R> {
             return Err(Problem::HeadTooLong { limit: MAX_HEAD_BYTES });
         }
         // `accept` is not looked at: there is one form of each answer, and RFC 9110 lets a server send it regardless.
-        match head.uri.path() {
-            "/v1/rank" => {
+        match (entrance, head.uri.path()) {
+            (Entrance::Clients, "/v1/rank") => {
                 only_post(&head.method)?;
                 rank::answer(self, arrival, body).await
             }
-            ESCALATE_PATH if takes_escalations(self.tier) => {
-                only_post(&head.method)?;
+            (Entrance::Tiers, ESCALATE_PATH) if head.method == Method::GET => Ok(escalate::greeting()),
+            (Entrance::Tiers, ESCALATE_PATH) => {
+                only(&head.method, Method::POST, "GET, POST")?;
                 escalate::answer(self, arrival, body).await
             }
-            path => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
+            (_, path) => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
         }
     }
 
@@ -122,13 +137,12 @@ impl<R: Ranker> Site<R> {
     }
 }
 
-/// Whether there is a tier below that may pass requests on to this one.
-pub(crate) fn takes_escalations(tier: Tier) -> bool {
-    tier > Tier::Edge
+fn only_post(method: &Method) -> Result<(), Problem> {
+    only(method, Method::POST, "POST")
 }
 
-fn only_post(method: &Method) -> Result<(), Problem> {
-    if method == Method::POST { Ok(()) } else { Err(Problem::MethodNotAllowed { allow: "POST" }) }
+fn only(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Problem> {
+    if *method == wanted { Ok(()) } else { Err(Problem::MethodNotAllowed { allow }) }
 }
 
 fn head_bytes(head: &Parts) -> usize {

@@ -5,8 +5,11 @@
 mod admin;
 mod drain;
 mod escalate;
+mod http3;
 mod limits;
 mod problems;
 mod protocols;
 mod rig;
+mod rotation;
 mod start;
+mod tiers;
