@@ -24,7 +24,7 @@ pub(crate) const DEFAULT_TIMEOUT_MS: Bound = Bound::new("default_timeout_ms", 10
 pub(crate) const MAX_TIMEOUT_MS: Bound = Bound::new("max_timeout_ms", 10_000, 1..=60_000);
 
 /// `upstream.connect_timeout_ms`.
-pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 200, 1..=60_000);
+pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 500, 1..=60_000);
 
 /// `worker.instances`, whose default is the machine's parallelism.
 pub(crate) const INSTANCES: RangeInclusive<usize> = 1..=1_024;

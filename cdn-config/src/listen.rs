@@ -15,7 +15,7 @@ const CLIENT_CA: &str = "the path of the PEM roots that the tiers below are know
 pub struct Listen {
     http: Option<SocketAddr>,
     https: Option<Https>,
-    tiers: Option<Https>,
+    tiers: Option<Tiers>,
     http3: bool,
     admin: SocketAddr,
 }
@@ -54,11 +54,13 @@ impl Listen {
             (true, true) | (false, false) => {}
         }
         refuse_shared(&section, [("http", http), ("https", https), ("tiers", tiers), ("admin", admin)]);
-        let tls = tls.and_then(|tls| Tls::read(tls, secure.then(|| section.has("tiers"))));
+        let read = tls.map(|tls| Tls::read(tls, secure.then(|| section.has("tiers"))));
         section.finish();
 
-        let over_tls = |address: Option<SocketAddr>| Some(Https { address: address?, tls: tls.clone()? });
-        Some(Self { http, https: over_tls(https), tiers: over_tls(tiers), http3: http3.unwrap_or(true), admin: admin? })
+        let (tls, client_ca) = read.unwrap_or_default();
+        let https = https.zip(tls.clone()).map(|(address, tls)| Https { address, tls });
+        let tiers = || Some(Tiers { address: tiers?, tls: tls?, client_ca: client_ca? });
+        Some(Self { http, https, tiers: tiers(), http3: http3.unwrap_or(true), admin: admin? })
     }
 
     /// Plain HTTP/1.1 and HTTP/2 without TLS: for the loopback, or behind a proxy. This, [`Self::https`] or
@@ -72,8 +74,8 @@ impl Listen {
         self.https.as_ref()
     }
 
-    /// Where the tiers below pass requests up, known by certificates of [`Tls::client_ca`]. Never at an edge.
-    pub fn tiers(&self) -> Option<&Https> {
+    /// Where the tiers below pass requests up, known by their certificates. Never at an edge.
+    pub fn tiers(&self) -> Option<&Tiers> {
         self.tiers.as_ref()
     }
 
@@ -118,17 +120,42 @@ impl Https {
     }
 }
 
+/// The listener for the tiers below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    address: SocketAddr,
+    tls: Tls,
+    client_ca: PathBuf,
+}
+
+impl Tiers {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As whom.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// The PEM file of the roots that the tiers below are known by.
+    pub fn client_ca(&self) -> &Path {
+        &self.client_ca
+    }
+}
+
 /// The identity of a tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
-    client_ca: Option<PathBuf>,
 }
 
 impl Tls {
-    /// `tiers`: whether there is a listener for the tiers below, if that is known.
-    fn read(mut section: Section<'_>, tiers: Option<bool>) -> Option<Self> {
+    /// The identity, and the roots that the tiers below are known by; `tiers`: whether these have a listener, if that is
+    /// known.
+    fn read(mut section: Section<'_>, tiers: Option<bool>) -> (Option<Self>, Option<PathBuf>) {
         let certificate = section
             .required("certificate", "the path of a PEM certificate chain")
             .and_then(|entry| entry.path(FileKind::File));
@@ -140,7 +167,7 @@ impl Tls {
             (Some(_) | None, _) => {}
         }
         section.finish();
-        Some(Self { certificate: certificate?, key: key?, client_ca })
+        (certificate.zip(key).map(|(certificate, key)| Self { certificate, key }), client_ca)
     }
 
     /// The PEM file of the certificate and those that vouch for it, its own first.
@@ -151,11 +178,6 @@ impl Tls {
     /// The PEM file of the certificate's private key.
     pub fn key(&self) -> &Path {
         &self.key
-    }
-
-    /// The PEM file of the roots that the tiers below are known by; there exactly with [`Listen::tiers`].
-    pub fn client_ca(&self) -> Option<&Path> {
-        self.client_ca.as_deref()
     }
 }
 
@@ -276,7 +298,7 @@ mod tests {
         let config = accepted(&text);
         let tiers = config.listen().tiers().expect("a listener");
         assert_eq!(tiers.address().to_string(), "0.0.0.0:8444");
-        assert_eq!(tiers.tls().client_ca(), Some(Path::new("/etc/rung/ca.crt")));
+        assert_eq!(tiers.client_ca(), Path::new("/etc/rung/ca.crt"));
         assert!(!config.listen().http3() && config.listen().https().is_some());
         assert!(accepted(&text.replace("http3 = false\n", "")).listen().http3());
         accepted(&origin_with_tiers("tiers =", "client_ca = \"ca.crt\""));

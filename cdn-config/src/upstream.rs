@@ -76,7 +76,7 @@ impl Upstream {
         self.http3
     }
 
-    /// How long a connection may take to come about, TLS included.
+    /// How long a connection may take to come about, TLS and a first answer included.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -174,7 +174,7 @@ mod tests {
     fn an_http_upstream_has_no_tls() {
         let upstream = upstream_of(&with_upstream("url = \"http://127.0.0.1:8081/\"")).expect("an upstream");
         assert_eq!(upstream.tls(), None);
-        assert_eq!(upstream.connect_timeout(), Duration::from_millis(200));
+        assert_eq!(upstream.connect_timeout(), Duration::from_millis(500));
     }
 
     #[test]
