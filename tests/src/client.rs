@@ -38,7 +38,7 @@ pub struct Client(Inner);
 
 #[derive(Clone, Debug)]
 enum Inner {
-    Tcp(hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Tcp(Box<hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
     Udp(Http3),
 }
 
@@ -81,7 +81,8 @@ impl Client {
             Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
             Protocol::Http2 | Protocol::Http3 => builder.enable_all_versions().wrap_connector(tcp),
         };
-        Ok(Self(Inner::Tcp(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))))
+        let tcp = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self(Inner::Tcp(Box::new(tcp))))
     }
 
     /// `POST` with a JSON body.

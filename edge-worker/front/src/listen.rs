@@ -15,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -30,6 +31,10 @@ use crate::tls::{Fault, Rotation, TlsMetrics};
 
 /// The wait after a failed accept: most often the process is out of file descriptors, and more haste would not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of what a refused client sends is still taken, and for how long.
+const LINGER_BYTES: usize = 64 << 10;
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A bound socket that does not yet accept.
 pub(crate) struct Listener {
@@ -146,11 +151,12 @@ where
                 Some(Opened::Plain(io, protocol))
             }
             Security::Tls(secure) => {
-                let accepting = TlsAcceptor::from(secure.rotation.current()).accept(tcp);
+                let accepting = TlsAcceptor::from(secure.rotation.current()).accept(tcp).into_fallible();
                 let tls = match timeout(limit, accepting).await {
                     Ok(Ok(tls)) => tls,
-                    Ok(Err(error)) => {
+                    Ok(Err((error, tcp))) => {
                         secure.failed(&Fault::of_io(&error));
+                        let _ = timeout(LINGER, linger(tcp)).await;
                         return None;
                     }
                     Err(_elapsed) => {
@@ -172,6 +178,20 @@ where
         Some(Opened::Plain(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
         Some(Opened::Tls(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
         None => {}
+    }
+}
+
+/// Takes what a refused client still sends. A connection closed before is reset, and the reset can overtake the alert
+/// that says why.
+async fn linger(mut tcp: TcpStream) {
+    let mut left = LINGER_BYTES;
+    let mut buffer = [0; 4096];
+    let _ = tcp.shutdown().await;
+    while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+        match left.checked_sub(read) {
+            Some(less) => left = less,
+            None => break,
+        }
     }
 }
 

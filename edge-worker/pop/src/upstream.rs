@@ -12,6 +12,7 @@
 mod breaker;
 mod http3;
 mod link;
+mod overheard;
 mod route;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::rig::{Client, RANK, Rig, TOO_LONG, asking, post};
+use crate::rig::{Client, RANK, Rig, TOO_LONG, asking, http3, post};
 
 #[tokio::test]
 async fn answers_over_http3_and_says_so_on_the_others() {
@@ -43,16 +43,46 @@ async fn problems_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_head_far_too_long_is_refused_and_costs_no_other() {
+async fn a_frame_that_is_said_to_be_endless_is_not_collected() {
     let rig = Rig::start().await;
-    let client = rig.tls("h3").await;
-    for bytes in [70_000, 3_000_000] {
-        let huge = Request::post(RANK).header("x-huge", "x".repeat(bytes)).body(Full::default()).unwrap();
-        let outcome = timeout(TOO_LONG, client.try_send(huge)).await.expect("it ends");
-        assert!(outcome.as_ref().map_or(true, |reply| reply.status == 431), "{outcome:?}");
+    let mut tls = rig.stranger(None).config().as_ref().clone();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    // HEADERS, and a kind that nobody knows (RFC 9114 §7.2.8).
+    for kind in [0x01_u8, 0x21] {
+        let (_endpoint, quic) = http3::quic(rig.https, tls.clone()).await.unwrap();
+        let (mut send, _recv) = quic.open_bi().await.unwrap();
+        // A gigabyte.
+        send.write_all(&[kind, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]).await.unwrap();
+        let mut taken = 0;
+        while let Ok(Ok(())) = timeout(TOO_LONG, send.write_all(&[0; 65_536])).await {
+            taken += 65_536;
+            assert!(taken < 4 << 20, "kind {kind}: it is taken without end");
+        }
     }
     assert!(rig.probe.calls().is_empty());
     assert_eq!(rig.tls("h3").await.send(post(RANK, &asking("movies"))).await.status, 200);
+}
+
+#[tokio::test]
+async fn such_a_frame_behind_a_head_is_not_collected_either() {
+    let limits = Limits { body_timeout: Duration::from_secs(2), ..Limits::default() };
+    let rig = Rig::with(limits).await;
+    let mut tls = rig.stranger(None).config().as_ref().clone();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let (_endpoint, quic) = http3::quic(rig.https, tls).await.unwrap();
+    let (mut send, _recv) = quic.open_bi().await.unwrap();
+    // `POST https://localhost/v1/rank` with a JSON body, by the static table of QPACK (RFC 9204 A).
+    let head = b"\x00\x00\xd4\xd7\x50\x09localhost\x51\x08/v1/rank\xee";
+    send.write_all(&[0x01, u8::try_from(head.len()).unwrap()]).await.unwrap();
+    send.write_all(head).await.unwrap();
+    send.write_all(&[0x21, 0xc0, 0, 0, 0, 0x40, 0, 0, 0]).await.unwrap();
+    let (started, mut taken) = (Instant::now(), 0);
+    while let Ok(Ok(())) = timeout(TOO_LONG, send.write_all(&[0; 65_536])).await {
+        taken += 65_536;
+        assert!(taken < 4 << 20, "it is taken without end");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(1), "the head was not understood");
+    assert_eq!(rig.metric("edge_requests_total{code=\"408\"}").await, 1.0);
 }
 
 #[tokio::test]

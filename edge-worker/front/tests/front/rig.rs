@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-mod http3;
+pub(crate) mod http3;
 
 /// Nothing in these tests takes this long.
 pub(crate) const TOO_LONG: Duration = Duration::from_secs(20);

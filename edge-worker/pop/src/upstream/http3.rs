@@ -10,7 +10,7 @@ use h3::client::{Connection, SendRequest};
 use h3_quinn::OpenStreams;
 use http::{Request, StatusCode, Uri};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Endpoint, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, Endpoint, TransportConfig, VarInt};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::sync::{Notify, watch};
@@ -193,8 +193,12 @@ fn config(tls: &ClientConfig) -> quinn::ClientConfig {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let crypto = QuicClientConfig::try_from(tls).expect("ring has the cipher suite that QUIC begins with");
+    // How soon a path is known to be dead depends on how soon the other side acknowledges.
+    let mut acknowledgements = AckFrequencyConfig::default();
+    acknowledgements.max_ack_delay(Some(route::ACK_DELAY));
     let mut transport = TransportConfig::default();
     transport
+        .ack_frequency_config(Some(acknowledgements))
         .keep_alive_interval(Some(PING_EVERY))
         .max_idle_timeout(Some(VarInt::from_u32(SILENCE_MS).into()))
         .datagram_receive_buffer_size(None);

@@ -4,7 +4,6 @@
 //! looked at our certificate.
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::overheard::Overheard;
 use super::{Security, UpstreamSettings};
 use crate::metrics::UpstreamMetrics;
 
@@ -155,16 +155,7 @@ enum Unconnected {
 }
 
 impl Unconnected {
-    /// Of an error that may have one of TLS's somewhere within.
-    fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut within = Some(error);
-        while let Some(next) = within {
-            let io = next.downcast_ref::<io::Error>();
-            if let Some(io) = io.filter(|io| io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())) {
-                return Self::Tls(Fault::of_io(io));
-            }
-            within = next.source();
-        }
+    fn of(error: &dyn Error) -> Self {
         Self::Other(error.to_string())
     }
 }
@@ -195,7 +186,8 @@ async fn connect(target: &Target) -> Result<Connected, Unconnected> {
             if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Err(Unconnected::Other("it does not speak HTTP/2 over TLS".to_owned()));
             }
-            greeted(TokioIo::new(stream), uri).await?
+            let (stream, ear) = Overheard::new(TokioIo::new(stream));
+            greeted(stream, uri).await.map_err(|reason| ear.fault().map_or(reason, Unconnected::Tls))?
         }
         _ => greeted(TokioIo::new(stream), uri).await?,
     };

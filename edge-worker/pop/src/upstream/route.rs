@@ -11,8 +11,8 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LAST_REST: Duration = Duration::from_secs(300);
 /// A connection that lasted less does not make up for the failures before it.
 const STEADY: Duration = Duration::from_secs(60);
-/// How long the other side may wait before it acknowledges a packet (RFC 9000 §18.2).
-const ACK_DELAY: Duration = Duration::from_millis(25);
+/// How long the other side is asked to wait at most before it acknowledges a packet.
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(5);
 /// What the other side's timers and ours may be off by.
 const SLACK: Duration = Duration::from_millis(5);
 
@@ -58,10 +58,11 @@ impl Route {
 
 /// How long a connection may be silent after a request was sent on it, before the same request is sent on HTTP/2 as
 /// well. The other side acknowledges what it gets within a round trip and its delay, however long the answer takes: so
-/// this does not depend on how busy it is. It leaves time for HTTP/2, unless the round trip itself is too long for that.
+/// this does not depend on how busy it is. It leaves time for HTTP/2, unless the round trip itself is too long for that;
+/// a request with much time waits longer, as haste could only mistake a slow machine for a dead path.
 pub(super) fn patience(round_trip: Duration, left: Duration) -> Duration {
-    let acknowledged = 2 * round_trip + ACK_DELAY;
-    acknowledged.min(left / 3).max(round_trip + round_trip / 4 + SLACK)
+    let acknowledged = 2 * round_trip + ACK_DELAY + SLACK;
+    acknowledged.max(left / 10).min(left / 3).max(round_trip + round_trip / 4 + SLACK)
 }
 
 #[cfg(test)]
@@ -113,7 +114,8 @@ mod tests {
     #[test]
     fn patience_is_long_enough_for_an_acknowledgement_and_leaves_time_for_http2() {
         let ms = Duration::from_millis;
-        assert_eq!(patience(ms(1), ms(5_000)), ms(27), "on a near path");
+        assert_eq!(patience(ms(1), ms(80)), ms(12), "on a near path");
+        assert_eq!(patience(ms(1), ms(5_000)), ms(500), "with much time");
         assert_eq!(patience(ms(20), ms(90)), ms(30), "a third of what is left");
         assert_eq!(patience(ms(40), ms(80)), ms(55), "but never less than a round trip");
     }

@@ -13,6 +13,14 @@ use quinn::{ClientConfig, Endpoint};
 
 use super::{Error, Reply};
 
+/// A connection on which nothing is spoken yet.
+pub(crate) async fn quic(at: SocketAddr, tls: rustls::ClientConfig) -> Result<(Endpoint, quinn::Connection), Error> {
+    let endpoint = Endpoint::client("127.0.0.1:0".parse()?)?;
+    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    let quic = endpoint.connect_with(config, at, "localhost")?.await?;
+    Ok((endpoint, quic))
+}
+
 /// A request under way.
 pub(crate) type Stream = RequestStream<BidiStream<Bytes>, Bytes>;
 
@@ -25,9 +33,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     pub(super) async fn connect(at: SocketAddr, tls: rustls::ClientConfig) -> Result<Self, Error> {
-        let endpoint = Endpoint::client("127.0.0.1:0".parse()?)?;
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        let quic = endpoint.connect_with(config, at, "localhost")?.await?;
+        let (endpoint, quic) = quic(at, tls).await?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         tokio::spawn(async move { driver.wait_idle().await });
         Ok(Self { requests, _endpoint: endpoint })
