@@ -9,12 +9,13 @@ cargo build --release --workspace --bins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=tests/fixtures/demo
-mkdir -p "$work"/{request,messages,schema,bundle,rung-toml}
+mkdir -p "$work"/{request,messages,schema,bundle,rung-toml,headers}
 head -n 3 "$demo/requests.eval.jsonl" | split -l 1 - "$work/request/seed-"
 cp "$demo/features.toml" "$work/schema/"
 head -n 1 "$demo/catalog.jsonl" > "$work/bundle/item"
 awk '/^```toml/{on=1;next} /^```/{on=0} on' docs/rung-toml.md > "$work/rung-toml/example"
-for target in request messages schema bundle rung-toml; do
+printf 'an-id\n00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\nvendor=1' > "$work/headers/known"
+for target in request messages schema bundle rung-toml headers; do
     echo "fuzz-$target"
     "target/release/fuzz-$target" -max_total_time="$seconds" -max_len=65536 -verbosity=0 -print_final_stats=0 \
         -artifact_prefix="$work/" "$work/$target"

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use crate::files::NamedFile;
 use crate::limits::MAX_FILE_BYTES;
 use crate::section::{Findings, Section};
-use crate::{Fault, FaultKind, Faults, Limits, Listen, Log, Model, Role, Tier};
+use crate::{Clients, Fault, FaultKind, Faults, Limits, Listen, Log, Model, Role, Tier};
 
 /// The version of the document's form that this build reads.
 const SCHEMA_VERSION: usize = 1;
@@ -23,6 +23,7 @@ pub struct Config {
     listen: Listen,
     models: Vec<Model>,
     limits: Limits,
+    clients: Clients,
     log: Log,
 }
 
@@ -77,8 +78,10 @@ impl Config {
         let parts = errors.is_empty().then(|| Parts::read(Section::root(document.get_ref(), &findings))).flatten();
 
         match (findings.into_parts(), parts) {
-            ((faults, named_files), Some(Parts { role, listen, models, limits, log })) if faults.is_empty() => {
-                Ok(Self { file: file.to_owned(), named_files, role, listen, models, limits, log })
+            ((faults, named_files), Some(Parts { role, listen, models, limits, clients, log }))
+                if faults.is_empty() =>
+            {
+                Ok(Self { file: file.to_owned(), named_files, role, listen, models, limits, clients, log })
             }
             ((faults, _), _) => Err(Faults::new(file, faults)),
         }
@@ -115,6 +118,11 @@ impl Config {
         &self.limits
     }
 
+    /// What it makes of clients beside their requests.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// What it writes about itself.
     pub fn log(&self) -> &Log {
         &self.log
@@ -127,6 +135,7 @@ struct Parts {
     listen: Listen,
     models: Vec<Model>,
     limits: Limits,
+    clients: Clients,
     log: Log,
 }
 
@@ -145,9 +154,10 @@ impl Parts {
         let listen = Listen::read(&mut root, tier);
         let models = Model::read_all(&mut root);
         let limits = Limits::read(&mut root, tier);
+        let clients = Clients::read(&mut root);
         let log = Log::read(&mut root);
         root.finish();
-        Some(Self { role: role?, listen: listen?, models: models?, limits, log })
+        Some(Self { role: role?, listen: listen?, models: models?, limits, clients, log })
     }
 }
 

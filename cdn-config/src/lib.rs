@@ -11,7 +11,9 @@
 //!
 //! A verb of the `cdn-config` tool is one file beside [`check`].
 
+mod cache;
 pub mod check;
+mod clients;
 mod config;
 mod device;
 mod fault;
@@ -29,6 +31,8 @@ mod worker;
 #[cfg(test)]
 mod example;
 
+pub use cache::Cache;
+pub use clients::Clients;
 pub use config::{Config, LoadError};
 pub use device::Device;
 pub use fault::{Fault, FaultKind, Faults};

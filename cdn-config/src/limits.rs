@@ -33,6 +33,20 @@ pub(crate) const MEMORY_MIB: Bound = Bound::new("memory_mib", 128, 1..=4_096);
 /// `worker.max_rank_ms`.
 pub(crate) const MAX_RANK_MS: Bound = Bound::new("max_rank_ms", 50, 1..=10_000);
 
+/// `cache.max_mib`; at 0 there is no cache.
+pub(crate) const CACHE_MAX_MIB: Bound = Bound::new("max_mib", 64, 0..=65_536);
+/// `cache.ttl_ms`.
+pub(crate) const CACHE_TTL_MS: Bound = Bound::new("ttl_ms", 1_000, 1..=60_000);
+/// `cache.stale_ms`.
+pub(crate) const CACHE_STALE_MS: Bound = Bound::new("stale_ms", 5_000, 0..=60_000);
+/// `cache.client_ttl_ms`.
+pub(crate) const CACHE_CLIENT_TTL_MS: Bound = Bound::new("client_ttl_ms", 10_000, 0..=3_600_000);
+
+/// `clients.cors_max_age_ms`; no browser remembers longer than a day.
+pub(crate) const CORS_MAX_AGE_MS: Bound = Bound::new("cors_max_age_ms", 600_000, 0..=86_400_000);
+/// The most of `clients.cors_origins`.
+pub(crate) const MAX_CORS_ORIGINS: usize = 100;
+
 /// A number that may be left out: its key, its default, and the range it has to be in.
 pub(crate) struct Bound {
     pub(crate) key: &'static str,
@@ -185,6 +199,11 @@ mod tests {
             CONNECT_TIMEOUT_MS,
             MEMORY_MIB,
             MAX_RANK_MS,
+            CACHE_MAX_MIB,
+            CACHE_TTL_MS,
+            CACHE_STALE_MS,
+            CACHE_CLIENT_TTL_MS,
+            CORS_MAX_AGE_MS,
         ] {
             let Bound { key, default, range } = bound;
             assert!(range.contains(&default), "{key}");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::section::{Entry, Section};
-use crate::{Device, FaultKind, Upstream, Worker};
+use crate::{Cache, Device, FaultKind, Upstream, Worker};
 
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,7 @@ impl Role {
 pub struct Pop {
     worker: Worker,
     upstream: Option<Upstream>,
+    cache: Cache,
 }
 
 impl Pop {
@@ -84,7 +85,8 @@ impl Pop {
         refuse(root, "device", tier, &[Tier::Origin]);
         let worker = root.required("worker", "a section with `wasm`").and_then(Entry::section).and_then(Worker::read);
         let upstream = root.optional("upstream", "a section").and_then(Entry::section).and_then(Upstream::read);
-        Some(Self { worker: worker?, upstream })
+        let cache = Cache::read(root.defaulted("cache"));
+        Some(Self { worker: worker?, upstream, cache })
     }
 
     /// The guest and what it may use.
@@ -96,6 +98,11 @@ impl Pop {
     pub fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_ref()
     }
+
+    /// The answers that it keeps.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
 }
 
 /// What an origin has: a device to rank on.
@@ -106,7 +113,7 @@ pub struct Origin {
 
 impl Origin {
     fn read(root: &mut Section<'_>) -> Option<Self> {
-        for pop_only in ["worker", "upstream"] {
+        for pop_only in ["worker", "upstream", "cache"] {
             refuse(root, pop_only, Tier::Origin, &[Tier::Edge, Tier::Region]);
         }
         Some(Self { device: Device::read(root.defaulted("device")) })
@@ -129,6 +136,7 @@ fn refuse(root: &mut Section<'_>, name: &'static str, tier: Tier, belongs: &'sta
 fn read_for_faults(root: &mut Section<'_>) {
     root.optional("worker", "a section").and_then(Entry::section).map(Worker::read);
     root.optional("upstream", "a section").and_then(Entry::section).map(Upstream::read);
+    root.optional("cache", "a section").and_then(Entry::section).map(Cache::read);
     root.optional("device", "a section").and_then(Entry::section).map(Device::read);
 }
 

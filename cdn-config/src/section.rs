@@ -168,18 +168,25 @@ impl<'a> Entry<'a> {
 
     /// The tables of an array of tables.
     pub(crate) fn sections(self) -> Option<Vec<Section<'a>>> {
+        Some(self.elements()?.into_iter().filter_map(Entry::section).collect())
+    }
+
+    /// The elements of an array, each to be told what it is expected to be.
+    pub(crate) fn elements(self) -> Option<Vec<Entry<'a>>> {
         let DeValue::Array(elements) = self.value else { return self.wrong_type() };
-        let section = |(index, element): (usize, &'a toml::Spanned<DeValue<'a>>)| {
-            let entry = Entry {
-                findings: self.findings,
-                key: format!("{}[{index}]", self.key),
-                line: self.findings.line(element.span().start),
-                expected: self.expected.clone(),
-                value: element.get_ref(),
-            };
-            entry.section()
+        let entry = |(index, element): (usize, &'a toml::Spanned<DeValue<'a>>)| Entry {
+            findings: self.findings,
+            key: format!("{}[{index}]", self.key),
+            line: self.findings.line(element.span().start),
+            expected: self.expected.clone(),
+            value: element.get_ref(),
         };
-        Some(elements.iter().enumerate().filter_map(section).collect())
+        Some(elements.iter().enumerate().map(entry).collect())
+    }
+
+    /// The same value, with other words for what it should be.
+    pub(crate) fn expecting(self, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self { expected: expected.into(), ..self }
     }
 
     pub(crate) fn number(self, range: RangeInclusive<usize>) -> Option<usize> {

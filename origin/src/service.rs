@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use front::{Call, Failure, Health, Ranker, Serving};
+use front::{Call, Failure, Health, Popular, Ranker, Serving};
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
-use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing};
+use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
 use crate::engine::{self, Engine, ScoreError, Scored};
 use crate::executor::Batch;
@@ -72,6 +72,9 @@ impl Ranker for Service {
         let unknown = || Failure::UnknownModel(request.model.clone());
         let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
         let model = &self.models[index];
+        if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.stamp) {
+            return Err(Failure::Whole(Whole::OtherBundle));
+        }
         self.check(request)?;
         let started = Instant::now();
         let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
@@ -101,6 +104,23 @@ impl Ranker for Service {
             return Err(Failure::Unavailable { what: format!("the origin has no scores: {why}") });
         }
         Ok(model.answer_without_scores(request))
+    }
+
+    fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
+        let index = match model {
+            Some(name) => self.by_name.get(name).copied(),
+            None => Some(0),
+        };
+        let found = index.and_then(|index| self.models.get(index));
+        let Some(model) = found else { return Err(Failure::UnknownModel(model.unwrap_or_default().to_owned())) };
+        let geo = geo.and_then(|geo| model.catalog.geo(geo));
+        Ok(Popular {
+            model: model.name.clone(),
+            version: model.version.clone(),
+            geo: geo.map(|geo| geo.name().to_owned()),
+            items: model.catalog.most_popular(geo, k),
+            stamp: model.stamp,
+        })
     }
 
     fn health(&self) -> Health {

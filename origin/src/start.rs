@@ -119,6 +119,7 @@ impl Settings {
                     default_timeout: limits.default_timeout(),
                     max_timeout: limits.max_timeout(),
                 },
+                clients: clients(config.clients()),
                 drain_notice: DRAIN_NOTICE,
             },
             bundles: config.models().iter().map(|m| m.bundle().to_owned()).collect(),
@@ -130,6 +131,11 @@ impl Settings {
             queue: QUEUE,
         })
     }
+}
+
+fn clients(clients: &cdn_config::Clients) -> front::Clients {
+    let cors = front::Cors::allowing(clients.cors_origins(), clients.cors_max_age());
+    front::Clients { cors, geo_header: clients.geo_header().cloned() }
 }
 
 /// An origin that answers. Dropped, it is gone at once.

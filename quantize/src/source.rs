@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::read::MultiGzDecoder;
 use shared_model::catalog::{Catalog, CatalogError, item_from_json};
 use shared_model::limits;
 use shared_model::schema::{Schema, SchemaFault, SchemaFaults};
@@ -129,14 +132,50 @@ pub fn catalog(path: &Path, schema: &Schema) -> Result<Catalog, SourceError> {
     if catalog.is_empty() { Err(SourceError::file(path, "it has no items")) } else { Ok(catalog) }
 }
 
-/// The non-blank lines of a file, numbered from 1, read as they are asked for.
-#[derive(Debug)]
+/// The ids of a static list, one a line.
+///
+/// # Errors
+/// Names the line: an id that is none, one given twice, or one too many.
+pub fn static_list(path: &Path) -> Result<Vec<String>, SourceError> {
+    let mut ids = Vec::new();
+    for line in Lines::open(path)? {
+        let (number, bytes) = line?;
+        let fault = |what: String| SourceError::line(path, number, what);
+        let id = std::str::from_utf8(&bytes).map_err(|e| fault(e.to_string()))?.trim().to_owned();
+        if id.len() > limits::MAX_ID_BYTES {
+            return Err(fault(format!("an id has 1 to {} bytes", limits::MAX_ID_BYTES)));
+        }
+        if ids.contains(&id) {
+            return Err(fault(format!("`{id}` is given twice")));
+        }
+        if ids.len() == limits::MAX_STATIC_LIST {
+            return Err(fault(format!("a static list may have {} ids", limits::MAX_STATIC_LIST)));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// The non-blank lines of a file, numbered from 1, read as they are asked for; `.gz` is decompressed on the way.
 pub struct Lines {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead + Send>,
     number: usize,
-    /// The bytes handed on so far.
-    pub read: u64,
+    read: Arc<AtomicU64>,
+}
+
+/// A file that counts what is read of it.
+struct Metered {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 impl Lines {
@@ -146,7 +185,20 @@ impl Lines {
     /// It cannot be read.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
-        Ok(Self { path: path.to_owned(), reader: BufReader::new(file), number: 0, read: 0 })
+        let read = Arc::new(AtomicU64::new(0));
+        let metered = Metered { file, read: Arc::clone(&read) };
+        let reader: Box<dyn BufRead + Send> = if path.extension().is_some_and(|e| e == "gz") {
+            Box::new(BufReader::new(MultiGzDecoder::new(metered)))
+        } else {
+            Box::new(BufReader::new(metered))
+        };
+        Ok(Self { path: path.to_owned(), reader, number: 0, read })
+    }
+
+    /// How many bytes of the file have been read, buffers included.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 }
 
@@ -164,11 +216,37 @@ impl Iterator for Lines {
                     let what = format!("the line has more than {MAX_LINE_BYTES} bytes");
                     return Some(Err(SourceError::line(&self.path, self.number, what)));
                 }
-                Ok(n) => self.read += n as u64,
+                Ok(_) => {}
             }
             if !line.trim_ascii().is_empty() {
                 return Some(Ok((self.number, line)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn listed(text: &str) -> Result<Vec<String>, String> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        static_list(file.path()).map_err(|e| e.to_string().replace(&file.path().display().to_string(), "list"))
+    }
+
+    #[test]
+    fn a_static_list_has_an_id_a_line() {
+        assert_eq!(listed("m2\n\n  m1 \r\n"), Ok(vec!["m2".to_owned(), "m1".to_owned()]));
+    }
+
+    #[test]
+    fn rejects_a_static_list_by_its_line() {
+        assert_eq!(listed("m1\nm1\n"), Err("list:2: `m1` is given twice".to_owned()));
+        assert_eq!(listed(&"x".repeat(257)), Err("list:1: an id has 1 to 256 bytes".to_owned()));
+        let many: String = (0..=1000).map(|i| format!("m{i}\n")).collect();
+        assert_eq!(listed(&many), Err("list:1001: a static list may have 1000 ids".to_owned()));
     }
 }

@@ -43,6 +43,9 @@ pub struct Manifest {
     pub variants: BTreeMap<VariantName, VariantEntry>,
     /// When a tier may answer.
     pub policies: Vec<Policy>,
+    /// Ids in the order in which they are answered when nothing is known of any candidate: level 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub static_list: Vec<String>,
 }
 
 /// A file of a bundle.
@@ -200,10 +203,21 @@ impl Manifest {
                 return Err(BundleError::Manifest(what));
             }
         }
+        if manifest.static_list.len() > limits::MAX_STATIC_LIST {
+            let (got, max) = (manifest.static_list.len(), limits::MAX_STATIC_LIST);
+            return Err(BundleError::Manifest(format!("static_list has {got} ids, at most {max} are allowed")));
+        }
         for p in &manifest.policies {
             let probability = |v: f64| (0.0..=1.0).contains(&v);
-            if !probability(p.alpha) || !probability(p.delta) || p.threshold.is_some_and(|t| t.is_nan() || t < 0.0) {
-                let what = format!("the policy of {} for k = {} has impossible numbers", p.variant.as_str(), p.k);
+            let thresholds = [p.edge.margin, p.edge.doubt, p.region.margin, p.region.doubt];
+            if !probability(p.alpha)
+                || !probability(p.delta)
+                || thresholds.iter().flatten().any(|t| t.is_nan() || *t < 0.0)
+            {
+                let what = format!(
+                    "the policy for k = {} and {} to {} candidates has impossible numbers",
+                    p.k, p.n_min, p.n_max
+                );
                 return Err(BundleError::Manifest(what));
             }
         }
@@ -233,6 +247,7 @@ impl Manifest {
             files: BTreeMap::new(),
             variants: BTreeMap::new(),
             policies: Vec::new(),
+            static_list: Vec::new(),
         }
     }
 }

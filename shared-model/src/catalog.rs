@@ -5,8 +5,13 @@
 
 mod build;
 mod file;
+mod geos;
+
+pub use geos::Geo;
 
 use thiserror::Error;
+
+use geos::Geos;
 
 use crate::encode::Block;
 use crate::schema::Names;
@@ -19,6 +24,7 @@ pub struct Catalog {
     /// By input of the schema; `None` for those of request scope.
     blocks: Vec<Option<Block>>,
     popularity: Vec<f32>,
+    geos: Geos,
     revision: u64,
 }
 
@@ -90,10 +96,17 @@ impl Catalog {
         self.blocks.get(input)?.as_ref()
     }
 
-    /// How popular each item is: its raw field `popularity` where that is a number, else 0.
+    /// How popular each item is everywhere: its raw field `popularity` where that is a number; where it is an object with
+    /// a number for each geo, what that has under `*`, else their sum; 0 where nothing is said.
     #[must_use]
     pub fn popularity(&self) -> &[f32] {
         &self.popularity
+    }
+
+    /// What is popular in a geo, in whatever letters it is named; `None` if the catalog says nothing of it.
+    #[must_use]
+    pub fn geo(&self, name: &str) -> Option<&Geo> {
+        self.geos.get(name)
     }
 
     /// 0 as bundled, one more with each delta.

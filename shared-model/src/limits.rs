@@ -28,6 +28,12 @@ pub const MAX_INDICES: u32 = i32::MAX as u32;
 pub const MAX_ITEMS: usize = 1 << 24;
 /// Bytes of one id.
 pub const MAX_ID_BYTES: usize = 256;
+/// Geos of one catalog.
+pub const MAX_GEOS: usize = 256;
+/// Ids of a bundle's static list.
+pub const MAX_STATIC_LIST: usize = 1000;
+/// Bytes of the name of a geo.
+pub const MAX_GEO_BYTES: usize = 32;
 /// Bytes of one textual value of a request or an item.
 pub const MAX_TEXT_BYTES: usize = 4096;
 /// Elements of one list of a request or an item.

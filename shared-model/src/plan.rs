@@ -193,6 +193,15 @@ impl Plan {
         self.link
     }
 
+    /// A table that the plan looks rows up in, by its tensor's name.
+    pub(crate) fn table(&self, name: &str) -> Option<&Tensor> {
+        let Sections { constant, request, candidate } = &self.sections;
+        constant.iter().chain(request).chain(candidate).find_map(|step| match &step.kernel {
+            step::Kernel::Embedding { table, name: of, .. } if of == name => Some(&**table),
+            _ => None,
+        })
+    }
+
     /// The bytes of one arena.
     #[must_use]
     pub fn arena_bytes(&self) -> usize {

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pop", &["cdn-config", "front", "shared-model"]),
     ("origin", &["cdn-config", "front", "shared-model"]),
     ("rung-tests", &["cdn-config", "front", "origin", "pop", "quantize", "shared-model"]),
-    ("rung-fuzz", &["cdn-config", "shared-model"]),
+    ("rung-fuzz", &["cdn-config", "front", "shared-model"]),
 ];
 
 /// Which rooms alone may use a package directly.

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod bad_input;
+mod clients;
 mod ladder;
 mod layers;
+mod levels;
 mod outcomes;
 mod parity;
 mod requests;

@@ -89,6 +89,13 @@ async fn above_the_tiers_limit_it_goes_up_whole() {
 }
 
 #[tokio::test]
+async fn a_k_above_the_tiers_limit_goes_up_whole_too() {
+    let stack = Builder::default().with(Which::Edge, "[limits]\nmax_k = 5\n").start().await.unwrap();
+    let answer = answered(&stack, one()).await;
+    assert_eq!((answer["tier"] == "edge", ids(&answer).len()), (false, 10), "{answer}");
+}
+
+#[tokio::test]
 async fn above_the_tiers_limit_and_nobody_there_popularity_answers() {
     let mut stack = Builder::default().with(Which::Edge, "[limits]\nmax_candidates = 50\n").start().await.unwrap();
     stack.stop(Which::Region).await;
@@ -151,6 +158,17 @@ async fn a_body_too_long_or_too_deep_is_refused() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     let (status, _) = refused(&stack, format!("{{\"user\":{}1", "[".repeat(200))).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_body_too_slow_is_refused() {
+    let stack = Builder::default().with(Which::Edge, "[limits]\nbody_timeout_ms = 100\n").start().await.unwrap();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let client = stack.client(protocol).unwrap();
+        let response = client.stall(&stack.url(Which::Edge, "/v1/rank"), "{\"model\":").await.unwrap();
+        assert_eq!(response.status, StatusCode::REQUEST_TIMEOUT, "{response:?}");
+        assert_eq!(response.json().unwrap()["type"], "urn:rung:problem:body-too-slow");
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,17 @@
 
 mod http3;
 
+use std::convert::Infallible;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -36,9 +41,11 @@ pub enum Protocol {
 #[derive(Clone, Debug)]
 pub struct Client(Inner);
 
+type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
 #[derive(Clone, Debug)]
 enum Inner {
-    Tcp(Box<hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>>),
+    Tcp(Box<hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Outgoing>>),
     Udp(Http3),
 }
 
@@ -118,6 +125,19 @@ impl Client {
     /// # Errors
     /// Nothing came back.
     pub async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response, Error> {
+        self.sent(request.map(BodyExt::boxed_unsync)).await
+    }
+
+    /// `POST` with a JSON body that begins like this and never goes on.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn stall(&self, uri: &str, start: &'static str) -> Result<Response, Error> {
+        let request = Request::post(uri.parse::<Uri>()?).header("content-type", "application/json");
+        self.sent(request.body(Stalls(Some(start)))?.map(BodyExt::boxed_unsync)).await
+    }
+
+    async fn sent(&self, request: Request<Outgoing>) -> Result<Response, Error> {
         tokio::time::timeout(TIMEOUT, async {
             let (parts, body) = match &self.0 {
                 Inner::Tcp(tcp) => {
@@ -133,6 +153,21 @@ impl Client {
             Ok(Response { status: parts.status, version: parts.version, headers: parts.headers, body })
         })
         .await?
+    }
+}
+
+/// A body that is never whole.
+struct Stalls(Option<&'static str>);
+
+impl Body for Stalls {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(start) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(start.as_bytes()))))),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::drain::{Stage, StageWatch};
 use crate::metrics::Registry;
 use crate::problem::Problem;
+use crate::router::only_get;
 use crate::{Health, REQUEST_ID, Ranker, RequestId};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -77,14 +78,6 @@ fn route<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Result<Respons
             Ok(response(StatusCode::ACCEPTED, TEXT, "draining\n".into()))
         }
         path => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
-    }
-}
-
-fn only_get(method: &Method) -> Result<(), Problem> {
-    if method == Method::GET || method == Method::HEAD {
-        Ok(())
-    } else {
-        Err(Problem::MethodNotAllowed { allow: "GET, HEAD" })
     }
 }
 

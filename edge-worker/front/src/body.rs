@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Version};
 use http_body_util::BodyExt;
@@ -12,6 +12,7 @@ use hyper::body::Body;
 use tokio::time::timeout;
 
 use crate::admit::{Door, Room};
+use crate::coding::{self, Packing};
 use crate::problem::Problem;
 use crate::{CBOR, Limits};
 
@@ -75,6 +76,7 @@ where
         door: &Door,
     ) -> Result<Bounded, Problem> {
         check_media(&head.headers, media)?;
+        let packing = Packing::of(&head.headers)?;
         let limit = media.max_bytes(limits);
         let declared = declared_length(&head.headers);
         if declared.is_some_and(|length| length > limit as u64) {
@@ -90,6 +92,10 @@ where
             .await
             .map_err(|_| Problem::BodyTooSlow { limit: limits.body_timeout })??;
         self.0 = None;
+        let bytes = match packing {
+            Packing::Identity => bytes,
+            Packing::Gzip => coding::unpack(&bytes, limit, &mut room).await?,
+        };
         Ok(Bounded { bytes, _room: room })
     }
 
@@ -133,14 +139,10 @@ where
 }
 
 fn check_media(headers: &HeaderMap, media: Media) -> Result<(), Problem> {
-    if !headers.get(CONTENT_TYPE).is_some_and(|given| is_media(given.as_bytes(), media)) {
-        return Err(Problem::MediaType { expected: media.name() });
+    if headers.get(CONTENT_TYPE).is_some_and(|given| is_media(given.as_bytes(), media)) {
+        return Ok(());
     }
-    match headers.get(CONTENT_ENCODING) {
-        None => Ok(()),
-        Some(encoding) if encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(_) => Err(Problem::Encoding),
-    }
+    Err(Problem::MediaType { expected: media.name() })
 }
 
 /// Whether a `content-type`, its parameters aside, is this media type.

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─┬─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
-//! quic ─ TLS ─ connection (HTTP/3) ─────────────────────┘          └─ escalate ─┘
-//!          every refusal and failure ─▶ problem        every answer ─▶ request id, metrics, log
+//! quic ─ TLS ─ connection (HTTP/3) ─────────────────────┘          ├─ escalate ─┘
+//!                                                                  └─ popular ────── admit ─────────▶ Ranker
+//!          every refusal and failure ─▶ problem        every answer ─▶ coding, CORS, request id, metrics, log
 //! listen ─ admin: /healthz, /readyz, /metrics, /drain
 //! ```
 //!
@@ -14,14 +15,19 @@
 mod admin;
 mod admit;
 mod body;
+mod coding;
 mod connection;
+mod cors;
 mod drain;
 mod escalate;
+mod geo;
 mod guard;
 mod idle;
 mod listen;
 pub mod logging;
 pub mod metrics;
+mod openapi;
+mod popular;
 mod problem;
 mod quic;
 mod rank;
@@ -32,13 +38,16 @@ mod serve;
 mod settings;
 mod signals;
 pub mod tls;
+mod trace;
 
+pub use cors::{Cors, Origins};
 pub use drain::Drained;
-pub use ranker::{Call, Escalated, Failure, Health, Ranker, Serving};
+pub use ranker::{Call, Escalated, Failure, Found, Given, Health, Popular, Ranker, Serving};
 pub use request_id::{REQUEST_ID, RequestId};
 pub use serve::{Front, StartError, serve};
-pub use settings::{Https, Limits, Settings};
+pub use settings::{Clients, Https, Limits, Settings};
 pub use signals::Signals;
+pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 
 /// The path where a tier takes the escalations of the tier below, for whoever calls it.
 pub const ESCALATE_PATH: &str = "/v1/escalate";

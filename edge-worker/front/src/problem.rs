@@ -27,7 +27,7 @@ pub(crate) enum Problem {
     HeadTooLong { limit: usize },
     /// The body is of another media type.
     MediaType { expected: &'static str },
-    /// The body is encoded.
+    /// The body is packed in a way that is not known here.
     Encoding,
     /// The body is longer than this.
     BodyTooLong { limit: usize },
@@ -55,6 +55,7 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Refused(refusal) => Self::Field { field: refusal.field, message: refusal.message },
+            Failure::Whole(_) => Self::Unavailable { what: "an answer on some of the candidates".to_owned() },
             Failure::UnknownModel(model) => Self::UnknownModel { model },
             Failure::OverLimit { field, limit } => Self::Field { field: field.to_owned(), message: over_limit(limit) },
             Failure::Overloaded { retry_after } => Self::Overloaded { why: RefusedFor::Tier, retry_after },
@@ -123,7 +124,7 @@ impl Problem {
             Self::MethodNotAllowed { allow } => format!("use {allow}"),
             Self::HeadTooLong { limit } => format!("path and header fields may have {limit} bytes together"),
             Self::MediaType { expected } => format!("send `content-type: {expected}`"),
-            Self::Encoding => "send the body without a `content-encoding`".to_owned(),
+            Self::Encoding => "send the body with `content-encoding: gzip`, or without one".to_owned(),
             Self::BodyTooLong { limit } => format!("a body may have {limit} bytes; send fewer candidates"),
             Self::BodyTooSlow { limit } => format!("the body was not there within {limit:?}"),
             Self::BodyBroken { reason } => format!("the body could not be read to its end: {reason}"),
@@ -189,7 +190,7 @@ impl Problem {
                 headers.insert("accept-post", HeaderValue::from_static(expected));
             }
             Self::Encoding => {
-                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
             }
             Self::Overloaded { retry_after, .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use shared_model::wire::{Answer, RankRequest, Refusal, Stamp, Tier, Why};
+use shared_model::wire::{Answer, Part, RankRequest, Refusal, Stamp, Tier, Whole, Why};
 
 use crate::RequestId;
 
@@ -13,6 +13,20 @@ pub trait Ranker: Send + Sync + 'static {
     ///
     /// The future is dropped when nobody waits for it any more.
     fn rank(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// As [`Self::rank`], for a client: the answer may be one that was given before. Without a cache, none is.
+    fn serve(&self, call: Call) -> impl Future<Output = Result<Given, Failure>> + Send {
+        async { self.rank(call).await.map(Given::from) }
+    }
+
+    /// The most popular items, the most popular first; the model may be left out where there is one alone. A tier
+    /// without a catalog knows of none.
+    ///
+    /// # Errors
+    /// No such model here.
+    fn popular(&self, model: Option<&str>, _geo: Option<&str>, _k: usize) -> Result<Popular, Failure> {
+        Err(Failure::UnknownModel(model.unwrap_or_default().to_owned()))
+    }
 
     /// Whether this tier can answer requests now. Asked often: it must not block.
     fn health(&self) -> Health;
@@ -45,6 +59,60 @@ pub struct Escalated {
     pub from: Tier,
     /// Why it did not answer.
     pub why: Why,
+    /// Set when only the candidates that it is in doubt about come up.
+    pub part: Option<Part>,
+}
+
+/// An answer for a client, and what a cache has to do with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// The answer.
+    pub answer: Answer,
+    /// What the cache found; `None` where there is none.
+    pub found: Option<Found>,
+    /// How long the client may keep the answer, from when it was computed.
+    pub keep: Duration,
+}
+
+/// What a cache found for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An answer.
+    Fresh {
+        /// Since it was computed.
+        age: Duration,
+    },
+    /// An answer that is computed again behind its back.
+    Stale {
+        /// Since it was computed.
+        age: Duration,
+    },
+    /// The same request, being computed for another client; this is its answer.
+    Collapsed,
+    /// Nothing: this answer was computed for this request.
+    Missed,
+}
+
+impl From<Answer> for Given {
+    /// An answer that no cache has seen.
+    fn from(answer: Answer) -> Self {
+        Self { answer, found: None, keep: Duration::ZERO }
+    }
+}
+
+/// A list of the most popular items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Popular {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// Whose list it is: the geo's that was asked for, or everywhere's, where that one has none.
+    pub geo: Option<String>,
+    /// Ids with their popularity.
+    pub items: Vec<(String, f32)>,
+    /// What the list comes from.
+    pub stamp: Stamp,
 }
 
 /// Why there is no answer.
@@ -52,6 +120,8 @@ pub struct Escalated {
 pub enum Failure {
     /// The request is at fault and no tier can answer it.
     Refused(Refusal),
+    /// It cannot be decided on some of its candidates; to the tier below alone.
+    Whole(Whole),
     /// No such model here.
     UnknownModel(String),
     /// More than the last tier on the way up takes.

@@ -1,4 +1,5 @@
-//! The name of a request in answers, logs and problem documents, the same on every tier that it passes.
+//! What a request is known by: its id in answers, logs and problem documents, the same on every tier that it passes, and
+//! its place in a trace.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -7,14 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::Trace;
+
 /// The header that carries it, in requests and answers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest that is taken from a client.
 const MAX_BYTES: usize = 128;
 
-/// A request's id: up to 128 visible ASCII characters.
+/// A request's id, up to 128 visible ASCII characters, and the trace that it is part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId {
+    id: HeaderValue,
+    trace: Trace,
+}
 
 impl RequestId {
     /// An id that no other request has: drawn for the process, then counted.
@@ -23,31 +29,45 @@ impl RequestId {
         static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let text = format!("{:016x}{:08x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(HeaderValue::try_from(text).expect("hexadecimal digits are a header value"))
+        let id = HeaderValue::try_from(text).expect("hexadecimal digits are a header value");
+        Self { id, trace: Trace::begin() }
     }
 
-    /// The client's id if it is one, and one id only; else a fresh one.
+    /// The client's id if it is one, and one id only; else a fresh one. So with the trace.
     ///
     /// An id ends up in logs: what could break a line or a quote there is not taken.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut given = headers.get_all(&REQUEST_ID).iter();
-        match (given.next(), given.next()) {
-            (Some(id), None) if is_sane(id.as_bytes()) => Self(id.clone()),
-            (Some(_) | None, _) => Self::fresh(),
-        }
+        let id = match (given.next(), given.next()) {
+            (Some(id), None) if is_sane(id.as_bytes()) => id.clone(),
+            (Some(_) | None, _) => Self::fresh().id,
+        };
+        Self { id, trace: Trace::of(headers) }
     }
 
     /// The id.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().expect("a request id is visible ASCII")
+        self.id.to_str().expect("a request id is visible ASCII")
     }
 
     /// The id as the value of [`REQUEST_ID`].
     #[must_use]
     pub fn header(&self) -> HeaderValue {
-        self.0.clone()
+        self.id.clone()
+    }
+
+    /// The trace that it is part of.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Writes id and trace into the headers of a message to the tier above.
+    pub fn pass_on(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID, self.header());
+        self.trace.write_to(headers);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The order, and why: the *id* first, so that every answer carries one; then the *count*, so that refusals are seen in
 //! the metrics; then the *drain*, which can cut off all that follows; the *head* is checked before the *path*, the path
-//! before the *body*, each cheaper than the next; admission stands between the body and all work on it.
+//! before the *body*, each cheaper than the next; admission stands between the body and all work on it. On the way out
+//! the *coding* and *CORS* see problems as they see answers: a page's browser shows it neither without leave.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::drain::{Stage, StageWatch};
 use crate::guard::{Broken, guard};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::{Call, ESCALATE_PATH, Failure, Limits, REQUEST_ID, Ranker, RequestId, escalate, rank};
+use crate::{Clients, ESCALATE_PATH, Limits, REQUEST_ID, Ranker, RequestId, coding, escalate, openapi, popular, rank};
 
 /// Bytes of a request's path and header fields together. Connections take somewhat more, so that the client is told.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -42,6 +43,7 @@ pub(crate) struct Site<R> {
     pub(crate) tier: Tier,
     pub(crate) ranker: Arc<R>,
     pub(crate) limits: Limits,
+    pub(crate) clients: Clients,
     pub(crate) door: Door,
     pub(crate) metrics: Metrics,
     pub(crate) stage: StageWatch,
@@ -71,12 +73,16 @@ where
         () = stage.reached(Stage::Cut) => Err(Problem::Draining),
     };
     body.let_go(&arrival.head);
-    let mut response = outcome.unwrap_or_else(|problem| {
+    let response = outcome.unwrap_or_else(|problem| {
         if let Some(reason) = problem.refused_for() {
             site.metrics.refused(reason);
         }
         problem.into_response(&arrival.id)
     });
+    let mut response = coding::pack(response, &arrival.head.headers).await;
+    if let Some(cors) = &site.clients.cors {
+        cors.label(&arrival.head.headers, response.headers_mut());
+    }
     response.headers_mut().insert(REQUEST_ID, arrival.id.header());
     let took = counted.answered(response.status());
     log(&arrival, response.status().as_u16(), took.as_micros());
@@ -87,10 +93,58 @@ where
 fn log(arrival: &Arrival, status: u16, micros: u128) {
     let (id, method, path) = (arrival.id.as_str(), arrival.head.method.as_str(), arrival.head.uri.path());
     let path = path.get(..128).unwrap_or(path);
+    let trace = arrival.id.trace();
     if status >= 500 {
-        tracing::warn!(request_id = id, method, path, status, micros, "request failed");
+        tracing::warn!(
+            request_id = id,
+            trace_id = trace.id(),
+            span_id = trace.span(),
+            method,
+            path,
+            status,
+            micros,
+            "request failed"
+        );
     } else {
-        tracing::debug!(request_id = id, method, path, status, micros, "request answered");
+        tracing::debug!(
+            request_id = id,
+            trace_id = trace.id(),
+            span_id = trace.span(),
+            method,
+            path,
+            status,
+            micros,
+            "request answered"
+        );
+    }
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Rank,
+    Escalate,
+    Popular,
+    OpenApi,
+}
+
+impl Place {
+    fn at(path: &str, entrance: Entrance) -> Option<Self> {
+        match (entrance, path) {
+            (Entrance::Clients, "/v1/rank") => Some(Self::Rank),
+            (Entrance::Clients, popular::PATH) => Some(Self::Popular),
+            (Entrance::Clients, openapi::PATH) => Some(Self::OpenApi),
+            (Entrance::Tiers, ESCALATE_PATH) => Some(Self::Escalate),
+            _ => None,
+        }
+    }
+
+    /// What a page may do there.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Rank | Self::Escalate => "POST",
+            Self::Popular | Self::OpenApi => "GET",
+        }
     }
 }
 
@@ -108,25 +162,44 @@ impl<R: Ranker> Site<R> {
         if head_bytes(head) > MAX_HEAD_BYTES {
             return Err(Problem::HeadTooLong { limit: MAX_HEAD_BYTES });
         }
+        let path = head.uri.path();
+        let place = Place::at(path, entrance);
+        let place = place.ok_or_else(|| Problem::NotFound { path: path.chars().take(128).collect() })?;
+        if let Some(cors) = self.clients.cors.as_ref().filter(|_| place != Place::Escalate)
+            && let Some(response) = cors.preflight(&head.method, &head.headers, place.method())
+        {
+            return Ok(response);
+        }
         // `accept` is not looked at: there is one form of each answer, and RFC 9110 lets a server send it regardless.
-        match (entrance, head.uri.path()) {
-            (Entrance::Clients, "/v1/rank") => {
+        match place {
+            Place::Rank => {
                 only_post(&head.method)?;
                 rank::answer(self, arrival, body).await
             }
-            (Entrance::Tiers, ESCALATE_PATH) if head.method == Method::GET => Ok(escalate::greeting()),
-            (Entrance::Tiers, ESCALATE_PATH) => {
+            Place::Escalate if head.method == Method::GET => Ok(escalate::greeting()),
+            Place::Escalate => {
                 only(&head.method, Method::POST, "GET, POST")?;
                 escalate::answer(self, arrival, body).await
             }
-            (_, path) => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
+            Place::Popular => {
+                only_get(&head.method)?;
+                popular::answer(self, arrival)
+            }
+            Place::OpenApi => {
+                only_get(&head.method)?;
+                Ok(openapi::answer())
+            }
         }
     }
 
-    /// Hands a call to the tier behind, and outlives its bugs.
-    pub(crate) async fn call(&self, call: Call) -> Result<Result<shared_model::wire::Answer, Failure>, Problem> {
-        let (deadline, id) = (call.deadline, call.request_id.clone());
-        guard(self.ranker.rank(call), deadline).await.map_err(|broken| {
+    /// Waits for the tier behind, and outlives its bugs.
+    pub(crate) async fn guarded<F: Future>(
+        &self,
+        work: F,
+        deadline: Instant,
+        id: &RequestId,
+    ) -> Result<F::Output, Problem> {
+        guard(work, deadline).await.map_err(|broken| {
             let what = match broken {
                 Broken::Panicked => "panicked",
                 Broken::Overdue => "did not end by its deadline",
@@ -143,6 +216,15 @@ fn only_post(method: &Method) -> Result<(), Problem> {
 
 fn only(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Problem> {
     if *method == wanted { Ok(()) } else { Err(Problem::MethodNotAllowed { allow }) }
+}
+
+/// Any path of `GET` takes `HEAD`; the connection leaves the body out.
+pub(crate) fn only_get(method: &Method) -> Result<(), Problem> {
+    if method == Method::GET || method == Method::HEAD {
+        Ok(())
+    } else {
+        Err(Problem::MethodNotAllowed { allow: "GET, HEAD" })
+    }
 }
 
 fn head_bytes(head: &Parts) -> usize {

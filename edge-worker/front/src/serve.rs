@@ -75,23 +75,23 @@ pub struct Front {
 /// # Errors
 /// A listener is missing or cannot be bound; then none is open.
 pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: Registry) -> Result<Front, StartError> {
-    let Settings { tier, http, https, tiers, http3, admin, limits, drain_notice } = settings;
+    let Settings { tier, http, https, tiers, http3, admin, limits, clients, drain_notice } = settings;
     if http.is_none() && https.is_none() && tiers.is_none() {
         return Err(StartError::NoListener);
     }
     let metrics = Metrics::register(&mut registry);
-    let clients = client_bounds(&limits, &metrics);
-    let tiers_below = tier_bounds(&clients);
+    let of_clients = client_bounds(&limits, &metrics);
+    let of_tiers = tier_bounds(&of_clients);
     let http = match http {
         Some(address) => Some(bind("http", address, Security::Plain).await?),
         None => None,
     };
     let https = match https {
-        Some(https) => Some(bind_pair("https", https, http3, clients.each, &mut registry).await?),
+        Some(https) => Some(bind_pair("https", https, http3, of_clients.each, &mut registry).await?),
         None => None,
     };
     let tiers = match tiers {
-        Some(tiers) => Some(bind_pair("tiers", tiers, http3, tiers_below.each, &mut registry).await?),
+        Some(tiers) => Some(bind_pair("tiers", tiers, http3, of_tiers.each, &mut registry).await?),
         None => None,
     };
     let (admin_listener, admin) = bind("admin", admin, Security::Plain).await?;
@@ -119,7 +119,7 @@ pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: 
     let bounds = Bounds {
         connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),
         places: ADMIN_CONNECTIONS,
-        each: connection::Bounds { max_streams: ADMIN_STREAMS, ..clients.each },
+        each: connection::Bounds { max_streams: ADMIN_STREAMS, ..of_clients.each },
         metrics: None,
     };
     front._admin_listener.spawn(admin_listener.run(answer, bounds, front._admin_stages.watch()));
@@ -127,20 +127,20 @@ pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: 
     let longest = if tiers.is_some() { Media::Cbor } else { Media::Json };
     let door = Door::new(&limits, longest.max_bytes(&limits));
     let stage = front.stages.watch();
-    let site = Arc::new(Site { tier, ranker, limits, door, metrics, stage: stage.clone() });
+    let site = Arc::new(Site { tier, ranker, limits, clients, door, metrics, stage: stage.clone() });
     if let Some((listener, _)) = http {
         let site = site.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
             let site = site.clone();
             async move { Ok::<_, Infallible>(router::answer(site, Entrance::Clients, request).await) }
         });
-        front.listeners.spawn(listener.run(answer, clients.clone(), stage.clone()));
+        front.listeners.spawn(listener.run(answer, of_clients.clone(), stage.clone()));
     }
     if let Some(https) = https {
-        https.serve(&site, Entrance::Clients, &clients, &stage, &mut front.listeners);
+        https.serve(&site, Entrance::Clients, &of_clients, &stage, &mut front.listeners);
     }
     if let Some(tiers) = tiers {
-        tiers.serve(&site, Entrance::Tiers, &tiers_below, &stage, &mut front.listeners);
+        tiers.serve(&site, Entrance::Tiers, &of_tiers, &stage, &mut front.listeners);
     }
     tracing::info!(
         tier = tier.as_str(), http = ?front.http, https = ?front.https, tiers = ?front.tiers, http3,

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use shared_model::wire::Tier;
+
+use crate::Cors;
 
 /// Where a front listens, as which tier, and what it takes.
 #[derive(Clone, Debug)]
@@ -23,8 +26,19 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// The bounds on everything from outside.
     pub limits: Limits,
+    /// What it makes of clients.
+    pub clients: Clients,
     /// How long a draining front says so on `/readyz` before it stops accepting, so that balancers look away first.
     pub drain_notice: Duration,
+}
+
+/// What a front makes of clients beside their requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// The web pages that may ask; `None` is none.
+    pub cors: Option<Cors>,
+    /// Where a CDN says where the client is; a request that says so itself is believed first.
+    pub geo_header: Option<HeaderName>,
 }
 
 /// A TLS listener.

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
+use front::Popular;
 use shared_model::bundle::{Bundle, BundleError, CATALOG, FEATURES, Manifest};
 use shared_model::catalog::{Catalog, CatalogError};
-use shared_model::ladder::{Ladder, LoadError, Parts, TierLimits, by_popularity};
+use shared_model::ladder::{Fallback, Ladder, LoadError, Parts, TierLimits, without_model};
 use shared_model::schema::{Schema, SchemaFaults};
 use shared_model::variant::VariantName;
 use shared_model::wire::{Answer, RankRequest, Reason, Stamp, Tier, Timing};
@@ -27,6 +28,8 @@ pub(crate) struct Served {
     pub(crate) stamp: Stamp,
     /// For when no guest can rank.
     catalog: Catalog,
+    /// For when the catalog has nothing to say.
+    static_list: Vec<String>,
 }
 
 /// A bundle is refused.
@@ -72,7 +75,7 @@ fn parse(folder: &Path, tier: Tier, limits: TierLimits) -> Result<(Served, Load)
     let bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], |file, max| bounded(&folder.join(file), max))?;
     let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES)?)?)?;
     let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
-    let Manifest { model, version, .. } = bundle.manifest.clone();
+    let Manifest { model, version, static_list, .. } = bundle.manifest.clone();
     let load = Load {
         model: model.clone(),
         tier,
@@ -84,7 +87,8 @@ fn parse(folder: &Path, tier: Tier, limits: TierLimits) -> Result<(Served, Load)
     };
     let Load { manifest, schema, variant: weights, catalog: items, .. } = &load;
     let ladder = Ladder::load(tier, limits, Parts { manifest, schema, variant: weights, catalog: items })?;
-    let served = Served { tier, limits, model, version, variant, stamp: ladder.stamp(), catalog };
+    let stamp = ladder.stamp();
+    let served = Served { tier, limits, model, version, variant, stamp, catalog, static_list };
     Ok((served, load))
 }
 
@@ -97,16 +101,17 @@ fn bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
 }
 
 impl Served {
-    /// Level 3: the answer when no model can score.
-    pub(crate) fn by_popularity(&self, request: &RankRequest, reason: Reason) -> Answer {
+    /// The answer when no model can score: level 3 or 4.
+    pub(crate) fn without_model(&self, request: &RankRequest, reason: Reason) -> Answer {
+        let Fallback { level, ranked } = without_model(&self.catalog, &self.static_list, request, self.tier);
         Answer {
             model: self.model.clone(),
             version: self.version.clone(),
             tier: self.tier,
             variant: None,
-            degradation: 3,
+            degradation: level,
             reason,
-            ranked: by_popularity(&self.catalog, request, self.tier),
+            ranked,
             agreement: None,
             timing: Timing::default(),
             warnings: Vec::new(),
@@ -114,11 +119,24 @@ impl Served {
             explanation: None,
         }
     }
+
+    /// The list of a geo, or of everywhere, where the catalog says nothing of it.
+    pub(crate) fn popular(&self, geo: Option<&str>, k: usize) -> Popular {
+        let geo = geo.and_then(|geo| self.catalog.geo(geo));
+        Popular {
+            model: self.model.clone(),
+            version: self.version.clone(),
+            geo: geo.map(|geo| geo.name().to_owned()),
+            items: self.catalog.most_popular(geo, k),
+            stamp: self.stamp,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use shared_model::bundle::MANIFEST;
+    use shared_model::wire::Candidate;
     use tempfile::TempDir;
 
     use super::*;
@@ -146,9 +164,28 @@ mod tests {
     #[test]
     fn ranks_by_popularity_without_a_guest() {
         let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
-        let answer = served.by_popularity(&sample::request(1.0), Reason::WorkerFailed);
+        let answer = served.without_model(&sample::request(1.0), Reason::WorkerFailed);
         assert_eq!(sample::ids(&answer.ranked), ["m0", "m1"]);
         assert_eq!((answer.degradation, answer.variant, answer.ranked[0].score), (3, None, None));
+    }
+
+    #[test]
+    fn ranks_by_the_static_list_what_nobody_knows() {
+        let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
+        let candidates = ["new1", "new2", "s2", "s1"].map(|id| Candidate { id: id.to_owned(), features: None });
+        let request = RankRequest { k: 3, candidates: candidates.to_vec(), ..sample::request(1.0) };
+        let answer = served.without_model(&request, Reason::WorkerFailed);
+        assert_eq!((answer.degradation, sample::ids(&answer.ranked)), (4, vec!["s1", "s2", "new1"]));
+    }
+
+    #[test]
+    fn lists_what_is_popular_in_a_geo_or_everywhere() {
+        let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
+        let ids = |list: &Popular| list.items.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+        let germany = served.popular(Some("de"), 2);
+        assert_eq!((germany.geo.as_deref(), ids(&germany)), (Some("DE"), vec!["m9".to_owned(), "m8".to_owned()]));
+        let nowhere = served.popular(Some("us"), 2);
+        assert_eq!((nowhere.geo.as_deref(), ids(&nowhere)), (None, vec!["m0".to_owned(), "m1".to_owned()]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A POP or a region: hosts the WASM worker, asks the tier above, and always answers.
 //!
 //! ```text
-//! front ─ Service ─┬─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
-//!                  └─ upstream: Breaker ─ Link ─ HTTP/2     region or origin
+//! front ─ cache ─ Service ─┬─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
+//!                          └─ upstream: Breaker ─ Link ─ HTTP/2     region or origin
 //! ```
 //!
 //! [`start`] builds it from a `rung.toml` or from [`Settings`]; [`Running`] ends it. What a request means and when an
@@ -10,6 +10,7 @@
 
 mod budget;
 mod bundle;
+mod cache;
 mod guest;
 mod metrics;
 mod service;
@@ -21,6 +22,7 @@ mod upstream;
 mod sample;
 
 pub use bundle::{BundleFault, BundleRefused};
+pub use cache::CacheSettings;
 pub use guest::GuestFault;
 pub use settings::{Settings, SettingsError, UpstreamError, WorkerSettings};
 pub use start::{Running, StartError, start};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use front::Found;
 use front::metrics::Registry;
 use front::tls::TlsMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -93,6 +94,7 @@ fn reason(reason: Reason) -> &'static str {
         Reason::Reference => "reference",
         Reason::UpstreamGone => "upstream_gone",
         Reason::WorkerFailed => "worker_failed",
+        Reason::Merged => "merged",
     }
 }
 
@@ -224,6 +226,44 @@ impl UpstreamMetrics {
 
     pub(crate) fn fell_back(&self, reason: &'static str) {
         self.fallbacks.get_or_create(&Fallback { reason }).inc();
+    }
+}
+
+/// The answers that are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheMetrics {
+    lookups: Family<Outcome, Counter>,
+    bytes: Gauge,
+}
+
+impl CacheMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::unregistered();
+        registry.register(
+            "cache_lookups",
+            "Clients' requests, by what the cache had for them",
+            metrics.lookups.clone(),
+        );
+        registry.register("cache_bytes", "Bytes of the answers that are kept", metrics.bytes.clone());
+        metrics
+    }
+
+    pub(crate) fn unregistered() -> Self {
+        Self { lookups: Family::default(), bytes: Gauge::default() }
+    }
+
+    pub(crate) fn looked_up(&self, found: Found) {
+        let outcome = match found {
+            Found::Fresh { .. } => "hit",
+            Found::Stale { .. } => "stale",
+            Found::Collapsed => "coalesced",
+            Found::Missed => "miss",
+        };
+        self.lookups.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

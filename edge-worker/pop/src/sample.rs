@@ -1,6 +1,7 @@
 //! A bundle small enough to reason about, for tests: ten items, score = `user.mood` × the item's `quality`.
 //!
-//! `m9` is the best and the least popular, `m0` the worst and the most popular. The margin is a tenth of the mood, and
+//! `m9` is the best and the least popular, `m0` the worst and the most popular; in Germany it is the other way round. `s1`
+//! and `s2`, the static list, are no items. The margin is a tenth of the mood, and
 //! the gate wants 0.05: a mood of 1 is sure, a mood of 0.1 is not.
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest, VariantEntry};
 use shared_model::catalog::{Catalog, item_from_json};
-use shared_model::gate::{Evidence, Policy};
+use shared_model::gate::{Evidence, Policy, Thresholds};
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type};
 use shared_model::ladder::TierLimits;
 use shared_model::schema::Schema;
@@ -41,11 +42,14 @@ input = "quality"
 /// Writes the bundle into `folder`.
 pub(crate) fn bundle(folder: &Path) {
     let schema = Schema::from_toml(SCHEMA).expect("a schema");
-    let items =
-        (0..10).map(|i| format!(r#"{{"id":"m{i}","quality":{},"popularity":{}}}"#, f64::from(i) / 10.0, 10 - i));
+    let items = (0..10).map(|i| {
+        let (quality, everywhere, here) = (f64::from(i) / 10.0, 10 - i, i);
+        format!(r#"{{"id":"m{i}","quality":{quality},"popularity":{{"*":{everywhere},"DE":{here}}}}}"#)
+    });
     let catalog =
         Catalog::build(&schema, items.map(|item| item_from_json(&item).expect("an item"))).expect("a catalog");
     let mut manifest = Manifest::new(MODEL, "7", 1, SCHEMA.as_bytes());
+    manifest.static_list = vec!["s1".to_owned(), "s2".to_owned()];
     let mut write = |file: &str, bytes: &[u8]| {
         std::fs::write(folder.join(file), bytes).expect("written");
         manifest.files.insert(file.to_owned(), FileEntry::of(bytes));
@@ -58,8 +62,8 @@ pub(crate) fn bundle(folder: &Path) {
     for variant in VariantName::ALL {
         let entry = VariantEntry { tensor_bytes: 0, bits: BTreeMap::new(), quality: None };
         manifest.variants.insert(variant, entry);
-        manifest.policies.push(policy(variant));
     }
+    manifest.policies.push(policy());
     std::fs::write(folder.join(MANIFEST), manifest.to_bytes()).expect("written");
 }
 
@@ -72,17 +76,17 @@ fn variant(name: VariantName) -> Variant {
     Variant { name, graph: builder.finish(score, Link::Identity).expect("a graph"), tensors: BTreeMap::new() }
 }
 
-fn policy(variant: VariantName) -> Policy {
-    let evidence =
-        Evidence { requests: 1000, users: 100, answered: 900, errors: 0, design_effect: 1.0, bound: Some(0.005) };
+fn policy() -> Policy {
+    let evidence = Evidence { requests: 1000, users: 100, design_effect: 1.0, classes: Vec::new() };
+    let answers = Thresholds { margin: Some(0.05), doubt: None };
     Policy {
-        variant,
         k: 2,
         n_min: 3,
         n_max: 10,
         alpha: 0.01,
         delta: 0.05,
-        threshold: Some(0.05),
+        edge: answers,
+        region: answers,
         reason: None,
         evidence,
     }

@@ -12,7 +12,7 @@ use shared_model::ladder::TierLimits;
 use shared_model::wire::Tier;
 use thiserror::Error;
 
-use crate::{BreakerSettings, Security, UpstreamSettings};
+use crate::{BreakerSettings, CacheSettings, Security, UpstreamSettings};
 
 /// How long `/readyz` says that a draining POP leaves before it does.
 const DRAIN_NOTICE: Duration = Duration::from_millis(500);
@@ -30,6 +30,8 @@ pub struct Settings {
     pub worker: WorkerSettings,
     /// The tier above.
     pub upstream: Option<UpstreamSettings>,
+    /// The answers that are kept; `None` computes each.
+    pub cache: Option<CacheSettings>,
 }
 
 /// The guest and what it may use.
@@ -112,6 +114,7 @@ impl Settings {
                     default_timeout: limits.default_timeout(),
                     max_timeout: limits.max_timeout(),
                 },
+                clients: clients(config.clients()),
                 drain_notice: DRAIN_NOTICE,
             },
             bundles: config.models().iter().map(|model| model.bundle().to_owned()).collect(),
@@ -128,8 +131,24 @@ impl Settings {
                 max_rank: worker.max_rank(),
             },
             upstream: role.upstream().map(upstream).transpose()?,
+            cache: cache(role.cache()),
         })
     }
+}
+
+fn clients(clients: &cdn_config::Clients) -> front::Clients {
+    let cors = front::Cors::allowing(clients.cors_origins(), clients.cors_max_age());
+    front::Clients { cors, geo_header: clients.geo_header().cloned() }
+}
+
+fn cache(cache: &cdn_config::Cache) -> Option<CacheSettings> {
+    let settings = CacheSettings {
+        max_bytes: cache.max_mib() << 20,
+        ttl: cache.ttl(),
+        stale: cache.stale(),
+        client_ttl: cache.client_ttl(),
+    };
+    (settings.max_bytes > 0).then_some(settings)
 }
 
 fn https(https: &cdn_config::Https) -> Result<front::Https, TlsError> {
@@ -169,6 +188,8 @@ fn upstream(upstream: &cdn_config::Upstream) -> Result<UpstreamSettings, Upstrea
 mod tests {
     use std::path::Path;
 
+    use front::Origins;
+
     use super::*;
 
     const EDGE: &str = r#"schema_version = 1
@@ -197,9 +218,28 @@ url = "http://region.example:8080"
         assert_eq!(settings.worker.wasm, Path::new("/etc/rung/worker.wasm"));
         assert_eq!(settings.worker.memory_bytes, 64 << 20);
         assert_eq!(settings.worker.queue, settings.front.limits.max_in_flight);
+        assert_eq!(settings.front.clients, front::Clients::default());
+        assert_eq!(settings.cache.map(|cache| cache.max_bytes), Some(64 << 20));
         let upstream = settings.upstream.expect("an upstream");
         assert_eq!(upstream.authority, "region.example:8080");
         assert!(matches!(upstream.security, Security::Plain));
+    }
+
+    #[test]
+    fn a_cache_without_memory_is_none() {
+        assert_eq!(read(&format!("{EDGE}[cache]\nmax_mib = 0\n")).expect("settings").cache, None);
+    }
+
+    #[test]
+    fn web_pages_may_ask_from_anywhere_or_from_where_the_file_says() {
+        let origins = |list: &str| {
+            let text = format!("{EDGE}[clients]\ncors_origins = {list}\n");
+            read(&text).expect("settings").front.clients.cors.map(|cors| cors.origins)
+        };
+        assert_eq!(origins("[\"*\"]"), Some(Origins::Any));
+        let shop = "https://shop.example";
+        assert_eq!(origins(&format!("[\"{shop}\"]")), Some(Origins::Listed(vec![shop.to_owned()])));
+        assert_eq!(origins("[]"), None);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use front::{Drained, Front, Signals};
 use thiserror::Error;
 
 use crate::bundle::{self, BundleRefused};
+use crate::cache::Cached;
 use crate::guest::{GuestFault, GuestLimits, Pool, PoolSize, Program};
-use crate::metrics::{GuestMetrics, ServiceMetrics, UpstreamMetrics};
+use crate::metrics::{CacheMetrics, GuestMetrics, ServiceMetrics, UpstreamMetrics};
 use crate::service::{Model, Service};
 use crate::settings::{Settings, WorkerSettings};
 use crate::upstream::Upstream;
@@ -72,7 +73,7 @@ pub struct Running {
 /// # Errors
 /// Names the file at fault, or the address.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { front, bundles, limits, worker, upstream } = settings;
+    let Settings { front, bundles, limits, worker, upstream, cache } = settings;
     let tier = front.tier;
     let mut registry = front::metrics::registry(tier);
     let guests = GuestMetrics::register(&mut registry);
@@ -82,7 +83,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let models = models.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
     // Only a tier that can answer asks another.
     let upstream = upstream.map(|settings| Upstream::new(settings, UpstreamMetrics::register(&mut registry)));
-    let service = Arc::new(Service::new(models, upstream, answers));
+    let kept = CacheMetrics::register(&mut registry);
+    let service = Arc::new(Cached::new(Service::new(models, upstream, answers), cache, kept));
     Ok(Running { front: front::serve(front, service, registry).await? })
 }
 
@@ -191,6 +193,7 @@ mod tests {
                 http3: false,
                 admin: address,
                 limits: front::Limits { default_timeout: Duration::from_secs(5), ..front::Limits::default() },
+                clients: front::Clients::default(),
                 drain_notice: Duration::ZERO,
             },
             bundles: bundles.iter().map(|folder| folder.path().to_owned()).collect(),
@@ -203,6 +206,7 @@ mod tests {
                 max_rank: Duration::from_secs(1),
             },
             upstream: None,
+            cache: None,
         }
     }
 

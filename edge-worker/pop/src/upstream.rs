@@ -240,7 +240,7 @@ impl Upstream {
         let cbor = HeaderValue::from_static(front::CBOR);
         request.headers_mut().insert(ACCEPT, cbor.clone());
         request.headers_mut().insert(CONTENT_TYPE, cbor);
-        request.headers_mut().insert(front::REQUEST_ID, id.header());
+        id.pass_on(request.headers_mut());
         request
     }
 }

@@ -1,5 +1,6 @@
 //! Raw items into a catalog.
 
+use super::geos::Geos;
 use super::{Catalog, CatalogError};
 use crate::encode::{Encoded, Encoder};
 use crate::graph::Scope;
@@ -40,8 +41,12 @@ impl Catalog {
         for ((input, _), block) in schema.inputs_of(Scope::Item).zip(encoded.blocks) {
             blocks[input] = Some(block);
         }
-        let popularity = records.iter().map(popularity).collect();
-        Ok(Self { ids, blocks, popularity, revision: 0 })
+        let mut geos = Geos::default();
+        let mut popularity = Vec::with_capacity(records.len());
+        for ((row, record), id) in (0..).zip(&records).zip(ids.iter()) {
+            popularity.push(geos.add(row, record).map_err(|fault| fault.of(row as usize + 1, id))?);
+        }
+        Ok(Self { ids, blocks, popularity, geos, revision: 0 })
     }
 }
 
@@ -61,13 +66,4 @@ fn add_id(ids: &mut Names, item: usize, record: &Record) -> Result<(), CatalogEr
         Raw::Null => Err(fault(None, "is missing".to_owned())),
         _ => Err(fault(None, "must be a text".to_owned())),
     }
-}
-
-fn popularity(record: &Record) -> f32 {
-    let popularity = match record.field("popularity") {
-        Raw::Int(v) => *v as f32,
-        Raw::Float(v) => *v as f32,
-        _ => 0.0,
-    };
-    if popularity.is_finite() { popularity } else { 0.0 }
 }

@@ -2,12 +2,16 @@
 //!
 //! `ids` (U8) holds the ids one after the other, `id_ends` (U32) where each ends, `popularity` (F32) one number an
 //! item, `input.<name>` (F32 or I32) the rows of each input of item scope. The metadata's one key, `rung`, is JSON.
+//!
+//! Where items name geos, the metadata has their names, and `geo_ends` (U32) where each one's part ends of `geo_rows`
+//! (U32), the items popular there in ascending order, and of `geo_popularity` (F32), how popular each is.
 
 use std::borrow::Cow;
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
+use super::geos::{Geo, Geos};
 use super::{Catalog, CatalogError};
 use crate::encode::{Block, Data};
 use crate::graph::{DType, Scope};
@@ -18,6 +22,9 @@ const METADATA: &str = "rung";
 const IDS: &str = "ids";
 const ID_ENDS: &str = "id_ends";
 const POPULARITY: &str = "popularity";
+const GEO_ENDS: &str = "geo_ends";
+const GEO_ROWS: &str = "geo_rows";
+const GEO_POPULARITY: &str = "geo_popularity";
 /// Before the name of an input.
 const INPUT: &str = "input.";
 
@@ -26,6 +33,8 @@ const INPUT: &str = "input.";
 struct Metadata {
     kind: Kind,
     revision: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    geos: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,11 +68,31 @@ impl Catalog {
             };
             tensors.push((format!("{INPUT}{}", input.name), Part::new(dtype, rows_shape(items, input), bytes)));
         }
-        let metadata = Metadata { kind: Kind::Catalog, revision: self.revision };
+        tensors.extend(self.geo_tensors());
+        let geos = self.geos.iter().map(|geo| geo.name.clone()).collect();
+        let metadata = Metadata { kind: Kind::Catalog, revision: self.revision, geos };
         let metadata = serde_json::to_string(&metadata).expect("plain data");
         // One key alone, for the order of several would be that of a hash map.
         let metadata = [(METADATA.to_owned(), metadata)].into_iter().collect();
         safetensors::serialize(tensors, Some(metadata)).expect("every tensor has the bytes of its shape")
+    }
+
+    fn geo_tensors(&self) -> Vec<(String, Part<'static>)> {
+        if self.geos.iter().len() == 0 {
+            return Vec::new();
+        }
+        let (mut ends, mut rows, mut popularity) = (Vec::<u32>::new(), Vec::new(), Vec::new());
+        for geo in self.geos.iter() {
+            rows.extend_from_slice(&geo.rows);
+            popularity.extend_from_slice(&geo.popularity);
+            ends.push(u32::try_from(rows.len()).expect("at most 2^24 items in each of 2^8 geos, one less than all"));
+        }
+        let part = |dtype, items, bytes| Part::new(dtype, vec![items], bytes);
+        vec![
+            (GEO_ENDS.to_owned(), part(Dtype::U32, ends.len(), le_bytes(&ends, |v| v.to_le_bytes()))),
+            (GEO_ROWS.to_owned(), part(Dtype::U32, rows.len(), le_bytes(&rows, |v| v.to_le_bytes()))),
+            (GEO_POPULARITY.to_owned(), part(Dtype::F32, popularity.len(), le_bytes(&popularity, |v| v.to_le_bytes()))),
+        ]
     }
 
     /// Reads `catalog.safetensors` for the schema that it was built with. The bytes may be anyone's.
@@ -75,12 +104,14 @@ impl Catalog {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let metadata = header.metadata().as_ref().and_then(|m| m.get(METADATA));
         let metadata = metadata.ok_or_else(|| fault(METADATA, "is not in the metadata: this is no catalog"))?;
-        let Metadata { kind: Kind::Catalog, revision } =
+        let Metadata { kind: Kind::Catalog, revision, geos } =
             serde_json::from_str(metadata).map_err(|e| fault(METADATA, format!("is not a catalog's: {e}")))?;
         let file = File { tensors: SafeTensors::deserialize(bytes).map_err(format)? };
         let ids = file.ids()?;
         let items = ids.len();
         let popularity = file.f32s(POPULARITY, &[items])?;
+        let has_geos = !geos.is_empty();
+        let geos = if has_geos { file.geos(geos, items)? } else { Geos::default() };
         let mut blocks: Vec<Option<Block>> = Vec::with_capacity(schema.inputs().len());
         for (i, input) in schema.inputs().iter().enumerate() {
             let wanted = input.scope == Scope::Item;
@@ -88,13 +119,15 @@ impl Catalog {
         }
         let wanted = |name: &str| {
             let of_input = |n: &str| schema.inputs_of(Scope::Item).any(|(_, input)| input.name == n);
-            [IDS, ID_ENDS, POPULARITY].contains(&name) || name.strip_prefix(INPUT).is_some_and(of_input)
+            [IDS, ID_ENDS, POPULARITY].contains(&name)
+                || (has_geos && [GEO_ENDS, GEO_ROWS, GEO_POPULARITY].contains(&name))
+                || name.strip_prefix(INPUT).is_some_and(of_input)
         };
         if let Some(other) = file.tensors.names().into_iter().find(|name| !wanted(name)) {
             let name: String = other.chars().take(limits::MAX_ID_BYTES).collect();
             return Err(fault(&name, "is no part of a catalog of this schema"));
         }
-        Ok(Self { ids, blocks, popularity, revision })
+        Ok(Self { ids, blocks, popularity, geos, revision })
     }
 }
 
@@ -128,6 +161,30 @@ impl<'a> File<'a> {
             start = end;
         }
         Ok(names)
+    }
+
+    fn geos(&self, names: Vec<String>, items: usize) -> Result<Geos, CatalogError> {
+        let ends = self.elements(GEO_ENDS, Dtype::U32, &[names.len()], u32::from_le_bytes)?;
+        let length = ends.last().map_or(0, |end| *end as usize);
+        let rows = self.elements(GEO_ROWS, Dtype::U32, &[length], u32::from_le_bytes)?;
+        let popularity = self.f32s(GEO_POPULARITY, &[length])?;
+        if popularity.iter().any(|popularity| *popularity <= 0.0) {
+            return Err(fault(GEO_POPULARITY, "holds a value that is not above zero"));
+        }
+        let mut geos = Vec::with_capacity(names.len());
+        let mut start = 0;
+        for (name, end) in names.into_iter().zip(ends) {
+            let end = end as usize;
+            let part = rows.get(start..end).filter(|part| {
+                part.is_sorted_by(|a, b| a < b) && part.last().is_none_or(|last| (*last as usize) < items)
+            });
+            let part = part.ok_or_else(|| {
+                fault(GEO_ROWS, format!("must have, for each geo up to its end, ascending rows below {items}"))
+            })?;
+            geos.push(Geo { name, rows: part.to_vec(), popularity: popularity[start..end].to_vec() });
+            start = end;
+        }
+        Geos::new(geos).map_err(|message| fault(METADATA, message))
     }
 
     fn block(&self, input: &InputSpec, items: usize, cardinality: Option<usize>) -> Result<Block, CatalogError> {

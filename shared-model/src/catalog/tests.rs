@@ -163,6 +163,89 @@ fn refuses_a_file_of_another_kind() {
     assert_refused(Catalog::from_safetensors(&bytes, &schema()), "this is no catalog");
 }
 
+/// Popular in several geos: m1 everywhere alike, é in Germany above all, m2 nowhere.
+fn abroad() -> Catalog {
+    build(&[
+        r#"{"id":"m1","price":1,"popularity":{"de":3,"FR":2}}"#,
+        r#"{"id":"é","price":1,"popularity":{"*":90,"DE":7.5,"fr":0}}"#,
+        r#"{"id":"m2","price":1,"popularity":4,"popularity.us-ca":1}"#,
+    ])
+    .unwrap()
+}
+
+#[test]
+fn knows_what_is_popular_where() {
+    let catalog = abroad();
+    assert_eq!(catalog.popularity(), [5.0, 90.0, 4.0], "the sum of all geos, unless it is said");
+    let germany = catalog.geo("dE").unwrap();
+    assert_eq!((germany.name(), germany.rows(), germany.popularities()), ("DE", &[0, 1][..], &[3.0, 7.5][..]));
+    assert_eq!((germany.popularity(1), germany.popularity(2)), (Some(7.5), None));
+    assert_eq!(catalog.geo("FR").unwrap().rows(), [0], "popular is more than not at all");
+    assert_eq!(catalog.geo("us-CA").unwrap().rows(), [2], "beside the number, by its dotted name");
+    assert_eq!(catalog.geo("US"), None);
+}
+
+#[test]
+fn lists_what_is_most_popular_and_nothing_that_is_not() {
+    let list = |geo: Option<&str>, k: usize| {
+        let catalog = abroad();
+        let items = catalog.most_popular(geo.and_then(|geo| catalog.geo(geo)), k);
+        items.into_iter().map(|(id, popularity)| format!("{id} {popularity}")).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 2), ["é 90", "m1 5"]);
+    assert_eq!(list(Some("DE"), 9), ["é 7.5", "m1 3"]);
+    assert_eq!(small().most_popular(None, 9).len(), 1);
+}
+
+#[test]
+fn geos_are_the_same_after_the_file_and_a_catalog_without_them_has_no_trace_of_them() {
+    let bytes = abroad().to_safetensors(&schema());
+    assert_eq!(Catalog::from_safetensors(&bytes, &schema()).unwrap(), abroad());
+    let file = small().to_safetensors(&schema());
+    assert!(!String::from_utf8_lossy(&file).contains("geo"));
+}
+
+#[test]
+fn names_the_popularity_at_fault() {
+    let fault = |popularity: &str| {
+        build(&[&format!(r#"{{"id":"a","price":1,"popularity":{popularity}}}"#)]).unwrap_err().to_string()
+    };
+    assert_eq!(fault(r#"{"DE":"much"}"#), "item 1 (`a`): `popularity.DE` must be a finite number");
+    assert!(fault(r#"{"D E":1}"#).starts_with("item 1 (`a`): `popularity.D E` is not named by a geo"));
+    assert!(fault(r#"{"a":{"b":1}}"#).starts_with("item 1 (`a`): `popularity.a.b` is not named by a geo"));
+    assert!(fault(r#"{"de":1,"DE":2}"#).contains("is given twice, in other letters"));
+    let many = |from: usize| (from..from + 200).map(|i| format!("\"g{i}\":1")).collect::<Vec<_>>().join(",");
+    let lines = [0, 200].map(|from| format!(r#"{{"id":"i{from}","price":1,"popularity":{{{}}}}}"#, many(from)));
+    let fault = build(&[&lines[0], &lines[1]]).unwrap_err().to_string();
+    assert!(fault.contains("is of one geo too many: a catalog may have 256"), "{fault}");
+}
+
+#[test]
+fn refuses_geos_that_are_none() {
+    let with = |tensor: &str, data: &[u8]| {
+        let mut bytes = abroad().to_safetensors(&schema());
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let place = file.tensor(tensor).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+        bytes[place..place + data.len()].copy_from_slice(data);
+        Catalog::from_safetensors(&bytes, &schema())
+    };
+    assert_refused(with("geo_rows", &1u32.to_le_bytes()), "`geo_rows` must have");
+    assert_refused(with("geo_rows", &[0, 0, 0, 0, 9, 0, 0, 0]), "`geo_rows` must have");
+    assert_refused(with("geo_ends", &9u32.to_le_bytes()), "`geo_rows` must have");
+    assert_refused(
+        with("geo_popularity", &0f32.to_le_bytes()),
+        "`geo_popularity` holds a value that is not above zero",
+    );
+    let text = |from: &[u8], to: &[u8]| {
+        let mut bytes = abroad().to_safetensors(&schema());
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        bytes[at..at + from.len()].copy_from_slice(to);
+        Catalog::from_safetensors(&bytes, &schema())
+    };
+    assert_refused(text(br#"\"DE\""#, br#"\"de\""#), "`rung` has a geo `de`, which is no name of one");
+    assert_refused(text(br#"\"DE\""#, br#"\"ZZ\""#), "`rung` has geos that are not in order");
+}
+
 proptest! {
     #[test]
     fn any_change_of_the_file_gives_a_catalog_or_an_error(
@@ -170,7 +253,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         shortened in any::<bool>(),
     ) {
-        let mut bytes = small().to_safetensors(&schema());
+        let mut bytes = abroad().to_safetensors(&schema());
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;

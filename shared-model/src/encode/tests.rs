@@ -147,8 +147,10 @@ fn a_multi_hot_ignores_the_first_index_of_its_vocabulary() {
 }
 
 #[test]
-fn the_store_of_a_feature_is_its_field_until_there_is_one() {
-    let feature = format!("{COLOUR}, \"source\": \"store\", \"missing\": \"escalate\"");
-    assert_eq!(indices(&feature, r#"{"x":"red"}"#), [1]);
-    assert_eq!(encode(&feature, "{}").unwrap().escalate, ["user.x"]);
+fn what_the_store_would_have_said_is_a_tiers_above_to_say() {
+    for missing in ["default", "escalate", "reject"] {
+        let feature = format!("{COLOUR}, \"source\": \"store\", \"missing\": \"{missing}\"");
+        assert_eq!(indices(&feature, r#"{"x":"red"}"#), [1], "a request that says it itself needs no store");
+        assert_eq!(encode(&feature, "{}").unwrap().escalate, ["user.x"], "{missing}");
+    }
 }

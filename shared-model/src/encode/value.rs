@@ -4,7 +4,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::block::{Block, Columns};
 use super::ln::ln1p;
-use crate::schema::{Coding, Feature, Index, Keep, Names, Rule, Step, Vocabulary};
+use crate::schema::{Coding, Feature, Index, Keep, Names, Origin, Rule, Step, Vocabulary};
 use crate::wire::{Raw, Refusal};
 
 const SECONDS_AN_HOUR: i64 = 3600;
@@ -49,12 +49,14 @@ impl Encoding<'_> {
         if *raw != Raw::Null {
             return self.given(raw, self.feature.unknown, out);
         }
-        if self.feature.missing == Rule::Reject {
+        let stored = self.feature.source == Origin::Store;
+        if self.feature.missing == Rule::Reject && !stored {
             return Err(self.refusal("is missing, and the schema needs it".to_owned()));
         }
         // The default was checked with the schema; that the catalog lacks it is not the request's fault.
         self.given(&self.feature.default, Rule::Default, out)?;
-        Ok(Escalates(self.feature.missing == Rule::Escalate))
+        // What the store has, a tier without one cannot know: one above may.
+        Ok(Escalates(stored || self.feature.missing == Rule::Escalate))
     }
 
     fn given(&self, raw: &Raw, unknown: Rule, out: Columns<'_>) -> Result<Escalates, Refusal> {

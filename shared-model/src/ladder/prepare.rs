@@ -97,6 +97,12 @@ impl Prepared {
         self.kept.is_empty()
     }
 
+    /// Where in the request the candidate ranked at `i` is.
+    #[must_use]
+    pub fn position(&self, i: usize) -> usize {
+        self.kept[i]
+    }
+
     /// Whether a candidate is neither in the catalog nor described in the request.
     #[must_use]
     pub fn has_unknown_items(&self) -> bool {
@@ -121,6 +127,22 @@ impl Prepared {
             said.push(format!("and {} more were scored with defaults", all - said.len()));
         }
         said
+    }
+
+    /// The row of an input of request scope, by its place among those.
+    pub(super) fn request_block(&self, place: usize) -> &Block {
+        &self.request[place]
+    }
+
+    /// The rows of an input of item scope, by its place among those.
+    pub(super) fn item_block(&self, place: usize) -> &Block {
+        &self.items[place]
+    }
+
+    /// The best k by values that are no scores.
+    pub(super) fn unscored(&self, values: &[f32], request: &RankRequest, by: Tier) -> Vec<Ranked> {
+        let entry = |i: usize| Ranked { id: request.candidates[self.kept[i]].id.clone(), score: None, by };
+        topk::top(values, request.k as usize).into_iter().map(entry).collect()
     }
 
     /// The best k, of the scores before the link.

@@ -20,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = Plan::new(&variant.graph, &variant.tensors);
     }
     if let Ok(line) = std::str::from_utf8(bytes) {
-        let _ = item_from_json(line);
+        let item = item_from_json(line);
+        let _ = item.map(|item| Catalog::build(&SCHEMA, [item]));
     }
 });

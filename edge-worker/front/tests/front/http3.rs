@@ -166,6 +166,7 @@ async fn a_front_without_http3_has_no_udp_port() {
         http3: false,
         admin: any,
         limits: Limits::default(),
+        clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
     let rig = Rig::of(settings, own, roots).await;

@@ -3,13 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod cached;
+mod coding;
+mod cors;
 mod drain;
 mod escalate;
 mod http3;
 mod limits;
+mod openapi;
+mod popular;
 mod problems;
 mod protocols;
 mod rig;
 mod rotation;
 mod start;
 mod tiers;
+mod trace;

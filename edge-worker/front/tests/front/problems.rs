@@ -135,12 +135,15 @@ async fn a_missing_content_type_is_415() {
 }
 
 #[tokio::test]
-async fn an_encoded_body_is_415() {
-    let mut request = post(RANK, &asking("movies"));
-    request.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
-    let reply = Rig::start().await.http1().await.send(request).await;
-    reply.is_problem(415, "unsupported-encoding");
-    assert_eq!(reply.header("accept-encoding"), "identity");
+async fn a_body_in_a_coding_that_is_not_known_is_415_and_told_those_that_are() {
+    let rig = Rig::start().await;
+    for coding in ["br", "gzip, gzip", ""] {
+        let mut request = post(RANK, &asking("movies"));
+        request.headers_mut().insert("content-encoding", coding.parse().unwrap());
+        let reply = rig.http1().await.send(request).await;
+        reply.is_problem(415, "unsupported-encoding");
+        assert_eq!(reply.header("accept-encoding"), "gzip, identity");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use front::tls::{self, Identity, Pem};
-use front::{Call, Drained, Failure, Front, Health, Https, Limits, Ranker, Serving, Settings};
+use front::{
+    Call, Clients, Drained, Failure, Found, Front, Given, Health, Https, Limits, Popular, Ranker, Serving, Settings,
+};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
@@ -90,6 +92,31 @@ impl Ranker for Probe {
         }
     }
 
+    async fn serve(&self, call: Call) -> Result<Given, Failure> {
+        let found = match call.request.model.as_str() {
+            "kept" => Found::Fresh { age: Duration::from_millis(1700) },
+            "stale" => Found::Stale { age: Duration::from_millis(2700) },
+            "collapsed" => Found::Collapsed,
+            "missed" => Found::Missed,
+            _ => return self.rank(call).await.map(Given::from),
+        };
+        Ok(Given {
+            answer: Answer { degradation: 0, ..answer(&call) },
+            found: Some(found),
+            keep: Duration::from_secs(10),
+        })
+    }
+
+    fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
+        let model = model.unwrap_or("movies");
+        if model != "movies" {
+            return Err(Failure::UnknownModel(model.to_owned()));
+        }
+        let items = (0..k.min(200)).map(|i| (format!("item-{i}"), 1000.0 - i as f32)).collect();
+        let (model, version, geo) = (model.to_owned(), "7".to_owned(), geo.map(str::to_owned));
+        Ok(Popular { model, version, geo, items, stamp: STAMP })
+    }
+
     fn health(&self) -> Health {
         self.health.lock().unwrap().clone()
     }
@@ -160,6 +187,10 @@ impl Rig {
     }
 
     pub(crate) async fn at(tier: Tier, limits: Limits) -> Self {
+        Self::facing(tier, limits, Clients::default()).await
+    }
+
+    pub(crate) async fn facing(tier: Tier, limits: Limits, clients: Clients) -> Self {
         let (own, roots) = identity();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let below = tls::Server::only_for(own.clone(), roots.clone()).expect("an identity");
@@ -171,6 +202,7 @@ impl Rig {
             http3: true,
             admin: any,
             limits,
+            clients,
             drain_notice: Duration::ZERO,
         };
         Self::of(settings, own, roots).await

@@ -39,6 +39,7 @@ async fn rig() -> (Folder, Rig) {
         http3: true,
         admin: any,
         limits: Limits::default(),
+        clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
     let roots = Pem::read(&folder.0.join("tier.crt")).unwrap();

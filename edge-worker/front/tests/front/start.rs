@@ -18,6 +18,7 @@ async fn refused(http: Option<SocketAddr>) -> String {
         http3: false,
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
         limits: Limits::default(),
+        clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
     let started = front::serve(settings, Arc::new(Probe::new()), front::metrics::registry(Tier::Region)).await;

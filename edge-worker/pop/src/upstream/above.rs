@@ -48,6 +48,7 @@ impl Above {
             http3,
             admin: "127.0.0.1:0".parse().expect("an address"),
             limits: Limits::default(),
+            clients: front::Clients::default(),
             drain_notice: Duration::ZERO,
         };
         let registry = front::metrics::registry(tier);
