@@ -190,7 +190,7 @@ impl Parts {
         let tier = Tier::read(&mut root);
         let limits = Limits::read(&mut root, tier);
         let role = Role::read(&mut root, tier, &limits);
-        let listen = Listen::read(&mut root);
+        let listen = Listen::read(&mut root, tier);
         let models = Model::read_all(&mut root);
         let clients = Clients::read(&mut root);
         let log = Log::read(&mut root);
@@ -312,7 +312,7 @@ mod tests {
         let text = EDGE.replace("admin", "colour = \"red\"\nadmin");
         assert_eq!(
             refused(&text),
-            ["rung.toml:6: listen.colour: unknown key, expected one of `http`, `https`, `admin`"]
+            ["rung.toml:6: listen.colour: unknown key, expected one of `http`, `https`, `tiers`, `http3`, `admin`"]
         );
     }
 }

@@ -282,8 +282,8 @@ mod tests {
         let after = format!("{EDGE}[upstream]\nurl = \"http://region\"\n");
         let changes = text(EDGE, &after);
         assert!(changes.starts_with("upstream.url: not in effect -> \"http://region/\" (line 14)\n"), "{changes}");
-        assert!(changes.contains("upstream.connect_timeout_ms: not in effect -> 200 (default)\n"), "{changes}");
-        assert!(changes.ends_with("2 changes in effect; needs a restart\n"), "{changes}");
+        assert!(changes.contains("upstream.connect_timeout_ms: not in effect -> 500 (default)\n"), "{changes}");
+        assert!(changes.ends_with("3 changes in effect; needs a restart\n"), "{changes}");
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
                 "same": false, "needs": "restart",
                 "changes": [{
                     "key": "log.format", "needs": "restart", "clients": null,
-                    "before": {"value": "text", "line": null}, "after": {"value": "json", "line": 31},
+                    "before": {"value": "text", "line": null}, "after": {"value": "json", "line": 33},
                 }],
             })
         );

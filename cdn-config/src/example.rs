@@ -58,6 +58,8 @@ wasm = "worker.wasm"
 [upstream]
 url = "https://region.example:8443"
 ca = "ca.crt"
+certificate = "edge.crt"
+key = "edge.key"
 
 [log]
 "#;
@@ -69,11 +71,13 @@ tier = "origin"
 [listen]
 http = "127.0.0.1:8080"
 https = "0.0.0.0:8443"
+tiers = "0.0.0.0:8444"
 admin = "127.0.0.1:9090"
 
 [tls]
 certificate = "origin.crt"
 key = "origin.key"
+client_ca = "tiers-ca.crt"
 
 [[model]]
 bundle = "bundles/movies"

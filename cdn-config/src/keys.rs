@@ -17,7 +17,7 @@ pub use page::page;
 static SECTIONS: &[Keys] = &[
     Keys { section: "", about: "", keys: config::KEYS },
     Keys { section: "listen", about: "required", keys: listen::KEYS },
-    Keys { section: "tls", about: "belongs to `listen.https` and is refused without it", keys: listen::TLS_KEYS },
+    Keys { section: "tls", about: "belongs to `listen.https` and `listen.tiers`, and is refused without them", keys: listen::TLS_KEYS },
     Keys { section: "model", about: "one `[[model]]` for each, at least one", keys: model::KEYS },
     Keys { section: "limits", about: "", keys: limits::KEYS },
     Keys { section: "clients", about: "", keys: clients::KEYS },

@@ -45,7 +45,7 @@ pub use config::{Config, LoadError};
 pub use device::Device;
 pub use fault::{Fault, FaultKind, Faults};
 pub use limits::Limits;
-pub use listen::{Https, Listen, Tls};
+pub use listen::{Https, Listen, Tiers, Tls};
 pub use log::{Log, LogFormat};
 pub use model::Model;
 pub use role::{Origin, Pop, Role, Tier};

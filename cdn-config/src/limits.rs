@@ -18,13 +18,14 @@ pub(crate) const MAX_CANDIDATES_ORIGIN: Bound = Bound::new("max_candidates", 10_
 pub(crate) const MAX_K: Bound = Bound::new("max_k", 100, 1..=10_000);
 pub(crate) const MAX_CONNECTIONS: Bound = Bound::new("max_connections", 10_000, 1..=1_000_000);
 pub(crate) const HEADER_TIMEOUT_MS: Bound = Bound::new("header_timeout_ms", 5_000, 1..=60_000);
+pub(crate) const IDLE_TIMEOUT_MS: Bound = Bound::new("idle_timeout_ms", 60_000, 1..=3_600_000);
 pub(crate) const BODY_TIMEOUT_MS: Bound = Bound::new("body_timeout_ms", 5_000, 1..=60_000);
 pub(crate) const MAX_IN_FLIGHT: Bound = Bound::new("max_in_flight", 256, 1..=65_536);
 pub(crate) const DEFAULT_TIMEOUT_MS: Bound = Bound::new("default_timeout_ms", 100, 1..=60_000);
 pub(crate) const MAX_TIMEOUT_MS: Bound = Bound::new("max_timeout_ms", 10_000, 1..=60_000);
 
 /// `upstream.connect_timeout_ms`.
-pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 200, 1..=60_000);
+pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 500, 1..=60_000);
 
 /// `worker.instances`, whose default is the machine's parallelism.
 pub(crate) const INSTANCES: RangeInclusive<usize> = 1..=1_024;
@@ -63,9 +64,14 @@ pub(crate) const KEYS: &[Key] = &[
         .clients("another number of candidates goes up whole, or is refused at the origin"),
     Key::number(&MAX_K, "largest k; larger: up whole, 422 at the origin")
         .clients("another k goes up whole, or is refused at the origin"),
-    Key::number(&MAX_CONNECTIONS, "most connections open at a time")
+    Key::number(&MAX_CONNECTIONS, "most connections of clients open at a time; the tiers below have as many of their own")
         .clients("another number of connections is closed at once"),
     Key::number(&HEADER_TIMEOUT_MS, "for a request's head").clients("connections are closed after another time"),
+    Key::number(
+        &IDLE_TIMEOUT_MS,
+        "for a client's connection without a request; on HTTP/1.1 `header_timeout_ms` counts as well",
+    )
+    .clients("silent connections are closed after another time"),
     Key::number(&BODY_TIMEOUT_MS, "for a request's body; slower: 408").clients("a body may take another time"),
     Key::number(&MAX_IN_FLIGHT, "most requests worked on at a time; more: 429 with `Retry-After`")
         .clients("429 comes at another load"),
@@ -106,6 +112,7 @@ pub struct Limits {
     max_k: usize,
     max_connections: usize,
     header_timeout: Duration,
+    idle_timeout: Duration,
     body_timeout: Duration,
     max_in_flight: usize,
     default_timeout: Duration,
@@ -126,6 +133,7 @@ impl Limits {
             max_k: section.number(&MAX_K),
             max_connections: section.number(&MAX_CONNECTIONS),
             header_timeout: section.millis(&HEADER_TIMEOUT_MS),
+            idle_timeout: section.millis(&IDLE_TIMEOUT_MS),
             body_timeout: section.millis(&BODY_TIMEOUT_MS),
             max_in_flight: section.number(&MAX_IN_FLIGHT),
             default_timeout: section.millis(&DEFAULT_TIMEOUT_MS),
@@ -170,6 +178,11 @@ impl Limits {
     /// How long a client may take over the head of a request.
     pub fn header_timeout(&self) -> Duration {
         self.header_timeout
+    }
+
+    /// How long a client's connection may go without a request.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// How long a client may take over the body of a request; a slower one is answered with 408.
@@ -217,13 +230,14 @@ mod tests {
     fn takes_the_limits_it_is_given() {
         let config = accepted(&with_limits(
             "max_body_bytes = 2048\nmax_json_depth = 8\nmax_candidates = 20\nmax_k = 3\nmax_connections = 4\n\
-             header_timeout_ms = 5\nbody_timeout_ms = 6\nmax_in_flight = 7\ndefault_timeout_ms = 8\nmax_timeout_ms = 9",
+             header_timeout_ms = 5\nidle_timeout_ms = 55\nbody_timeout_ms = 6\nmax_in_flight = 7\ndefault_timeout_ms = 8\nmax_timeout_ms = 9",
         ));
         let limits = config.limits();
         assert_eq!((limits.max_body_bytes(), limits.max_json_depth()), (2048, 8));
         assert_eq!((limits.max_candidates(), limits.max_k()), (20, 3));
         assert_eq!((limits.max_connections(), limits.max_in_flight()), (4, 7));
         assert_eq!(limits.header_timeout(), Duration::from_millis(5));
+        assert_eq!(limits.idle_timeout(), Duration::from_millis(55));
         assert_eq!(limits.body_timeout(), Duration::from_millis(6));
         assert_eq!(limits.default_timeout(), Duration::from_millis(8));
         assert_eq!(limits.max_timeout(), Duration::from_millis(9));

@@ -3,67 +3,105 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::FaultKind;
 use crate::files::FileKind;
 use crate::keys::Key;
 use crate::section::{Entry, Section};
+use crate::{FaultKind, Tier};
 
 pub(crate) const KEYS: &[Key] = &[
     Key::text(
         "http",
         "IP address and port",
-        "plain HTTP/1.1 and h2c, for the loopback or behind a proxy; this or `https` or both",
+        "plain HTTP/1.1 and h2c, for the loopback or behind a proxy; this, `https` or `tiers` has to be there",
     )
     .or("none")
     .clients("they connect to another address"),
     Key::text("https", "IP address and port", "HTTP over TLS; needs `[tls]`")
         .or("none")
         .clients("they connect to another address"),
+    Key::text(
+        "tiers",
+        "IP address and port",
+        "region and origin: where the tiers below pass requests up (`/v1/escalate`, which is nowhere else); only certificates of `tls.client_ca` get in",
+    )
+    .or("none")
+    .clients("the tiers below connect to another address"),
+    Key::choice(
+        "http3",
+        &["true", "false"],
+        "HTTP/3 beside `https` and `tiers`, on the UDP ports of the same numbers; `https` says so with `Alt-Svc`",
+    )
+    .or_text("true")
+    .clients("they connect over another protocol"),
     Key::text("admin", "IP address and port", "`/healthz`, `/readyz`, `/metrics`, `/drain`: not for clients"),
 ];
 
 pub(crate) const TLS_KEYS: &[Key] = &[
     Key::text("certificate", "path", "PEM chain, the tier's own first").clients("they see another certificate"),
     Key::text("key", "path", "PEM private key"),
+    Key::text("client_ca", "path", "PEM roots that the tiers below are known by; use a CA of your own for nothing else")
+        .or("required for `listen.tiers`")
+        .clients("the tiers below need certificates of another CA"),
 ];
 
 const ADDRESS: &str = "an IP address and a port, such as `127.0.0.1:8080`";
+const CLIENT_CA: &str = "the path of the PEM roots that the tiers below are known by";
 
-/// The addresses of a tier: plain HTTP, HTTPS or both for requests, and one of its own for operations.
+/// The addresses of a tier: plain HTTP, HTTPS or both for clients, one for the tiers below it, and one for operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     http: Option<SocketAddr>,
     https: Option<Https>,
+    tiers: Option<Tiers>,
+    http3: bool,
     admin: SocketAddr,
 }
 
 impl Listen {
     /// Reads both sections, which only make sense together.
-    pub(crate) fn read(root: &mut Section<'_>) -> Option<Self> {
-        let tls =
-            root.optional("tls", "a section with `certificate` and `key`").and_then(Entry::section).and_then(Tls::read);
-        let mut section =
-            root.required("listen", "a section with `http`, `https` or both, and `admin`").and_then(Entry::section)?;
+    pub(crate) fn read(root: &mut Section<'_>, tier: Option<Tier>) -> Option<Self> {
+        let tls = root.optional("tls", "a section with `certificate` and `key`").and_then(Entry::section);
+        let listen = "a section with `http`, `https` or both, and `admin`";
+        let Some(mut section) = root.required("listen", listen).and_then(Entry::section) else {
+            tls.map(|tls| Tls::read(tls, None));
+            return None;
+        };
         let http = section.optional("http", ADDRESS).and_then(Entry::parse);
         let https = section.optional("https", ADDRESS).and_then(Entry::parse);
+        let tiers = section.optional("tiers", ADDRESS).and_then(Entry::parse);
+        let http3 = section.optional("http3", "`true` or `false`").and_then(Entry::boolean);
         let admin = section.required("admin", ADDRESS).and_then(Entry::parse);
 
-        if !section.has("http") && !section.has("https") {
+        if !["http", "https", "tiers"].iter().any(|name| section.has(name)) {
             section.fault("http", FaultKind::Missing { expected: "an address here, at `https`, or both".into() });
         }
-        match (section.has("https"), root.has("tls")) {
-            (true, false) => root.fault("tls", FaultKind::Missing { expected: "a section for `listen.https`".into() }),
-            (false, true) => root.fault("tls", FaultKind::Unused { without: "`listen.https`" }),
+        if tier == Some(Tier::Edge) && section.has("tiers") {
+            section.fault("tiers", FaultKind::Misplaced { tier: Tier::Edge, belongs: &[Tier::Region, Tier::Origin] });
+        }
+        let secure = section.has("https") || section.has("tiers");
+        if section.has("http3") && !secure {
+            section.fault("http3", FaultKind::Unused { without: "`https` or `tiers`" });
+        }
+        match (secure, root.has("tls")) {
+            (true, false) => {
+                let of = if section.has("https") { "https" } else { "tiers" };
+                root.fault("tls", FaultKind::Missing { expected: format!("a section for `listen.{of}`").into() });
+            }
+            (false, true) => root.fault("tls", FaultKind::Unused { without: "`listen.https` or `listen.tiers`" }),
             (true, true) | (false, false) => {}
         }
-        refuse_shared(&section, [("http", http), ("https", https), ("admin", admin)]);
+        refuse_shared(&section, [("http", http), ("https", https), ("tiers", tiers), ("admin", admin)]);
+        let read = tls.map(|tls| Tls::read(tls, secure.then(|| section.has("tiers"))));
         section.finish();
 
-        let https = https.zip(tls).map(|(address, tls)| Https { address, tls });
-        Some(Self { http, https, admin: admin? })
+        let (tls, client_ca) = read.unwrap_or_default();
+        let https = https.zip(tls.clone()).map(|(address, tls)| Https { address, tls });
+        let tiers = || Some(Tiers { address: tiers?, tls: tls?, client_ca: client_ca? });
+        Some(Self { http, https, tiers: tiers(), http3: http3.unwrap_or(true), admin: admin? })
     }
 
-    /// Plain HTTP/1.1 and HTTP/2 without TLS: for the loopback, or behind a proxy. This or [`Self::https`] is there.
+    /// Plain HTTP/1.1 and HTTP/2 without TLS: for the loopback, or behind a proxy. This, [`Self::https`] or
+    /// [`Self::tiers`] is there.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
     }
@@ -73,6 +111,16 @@ impl Listen {
         self.https.as_ref()
     }
 
+    /// Where the tiers below pass requests up, known by their certificates. Never at an edge.
+    pub fn tiers(&self) -> Option<&Tiers> {
+        self.tiers.as_ref()
+    }
+
+    /// Whether [`Self::https`] and [`Self::tiers`] take HTTP/3 on the UDP ports of the same numbers.
+    pub fn http3(&self) -> bool {
+        self.http3
+    }
+
     /// `/healthz`, `/readyz` and `/metrics`: not for clients.
     pub fn admin(&self) -> SocketAddr {
         self.admin
@@ -80,7 +128,7 @@ impl Listen {
 }
 
 /// Two listeners cannot have one address; port 0 is another port each time.
-fn refuse_shared(section: &Section<'_>, addresses: [(&'static str, Option<SocketAddr>); 3]) {
+fn refuse_shared(section: &Section<'_>, addresses: [(&'static str, Option<SocketAddr>); 4]) {
     for (index, (name, address)) in addresses.iter().enumerate() {
         let Some(address) = address.filter(|address| address.port() != 0) else { continue };
         if let Some((first, _)) = addresses[..index].iter().find(|(_, other)| *other == Some(address)) {
@@ -109,6 +157,31 @@ impl Https {
     }
 }
 
+/// The listener for the tiers below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    address: SocketAddr,
+    tls: Tls,
+    client_ca: PathBuf,
+}
+
+impl Tiers {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As whom.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// The PEM file of the roots that the tiers below are known by.
+    pub fn client_ca(&self) -> &Path {
+        &self.client_ca
+    }
+}
+
 /// The identity of a tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
@@ -117,13 +190,21 @@ pub struct Tls {
 }
 
 impl Tls {
-    fn read(mut section: Section<'_>) -> Option<Self> {
+    /// The identity, and the roots that the tiers below are known by; `tiers`: whether these have a listener, if that is
+    /// known.
+    fn read(mut section: Section<'_>, tiers: Option<bool>) -> (Option<Self>, Option<PathBuf>) {
         let certificate = section
             .required("certificate", "the path of a PEM certificate chain")
             .and_then(|entry| entry.path(FileKind::File));
         let key = section.required("key", "the path of a PEM private key").and_then(|entry| entry.path(FileKind::File));
+        let client_ca = section.optional("client_ca", CLIENT_CA).and_then(|entry| entry.path(FileKind::File));
+        match (tiers, section.has("client_ca")) {
+            (Some(true), false) => section.fault("client_ca", FaultKind::Missing { expected: CLIENT_CA.into() }),
+            (Some(false), true) => section.fault("client_ca", FaultKind::Unused { without: "`listen.tiers`" }),
+            (Some(_) | None, _) => {}
+        }
         section.finish();
-        Some(Self { certificate: certificate?, key: key? })
+        (certificate.zip(key).map(|(certificate, key)| Self { certificate, key }), client_ca)
     }
 
     /// The PEM file of the certificate and those that vouch for it, its own first.
@@ -140,7 +221,7 @@ impl Tls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::example::{EDGE, accepted, refused};
+    use crate::example::{EDGE, ORIGIN, accepted, refused};
 
     const TLS: &str = "[tls]\ncertificate = \"edge.crt\"\nkey = \"/etc/keys/edge.key\"\n";
 
@@ -229,7 +310,7 @@ mod tests {
     #[test]
     fn rejects_tls_without_https() {
         let text = format!("{EDGE}{TLS}");
-        assert_eq!(refused(&text), ["rung.toml:13: tls: has no use without `listen.https`"]);
+        assert_eq!(refused(&text), ["rung.toml:13: tls: has no use without `listen.https` or `listen.tiers`"]);
     }
 
     #[test]
@@ -242,5 +323,55 @@ mod tests {
                 "rung.toml:13: tls.key: missing, expected the path of a PEM private key",
             ]
         );
+    }
+
+    fn origin_with_tiers(keys: &str, tls: &str) -> String {
+        format!("{}[tls]\ncertificate = \"tier.crt\"\nkey = \"tier.key\"\n{tls}", ORIGIN.replace("http =", keys))
+    }
+
+    #[test]
+    fn the_tiers_below_have_a_listener_of_their_own_and_are_known_by_their_roots() {
+        let text = origin_with_tiers("tiers = \"0.0.0.0:8444\"\nhttp3 = false\nhttps =", "client_ca = \"ca.crt\"");
+        let config = accepted(&text);
+        let tiers = config.listen().tiers().expect("a listener");
+        assert_eq!(tiers.address().to_string(), "0.0.0.0:8444");
+        assert_eq!(tiers.client_ca(), Path::new("/etc/rung/ca.crt"));
+        assert!(!config.listen().http3() && config.listen().https().is_some());
+        assert!(accepted(&text.replace("http3 = false\n", "")).listen().http3());
+        accepted(&origin_with_tiers("tiers =", "client_ca = \"ca.crt\""));
+    }
+
+    #[test]
+    fn rejects_a_listener_for_tiers_without_their_roots() {
+        assert_eq!(
+            refused(&origin_with_tiers("tiers =", "")),
+            [
+                "rung.toml:10: tls.client_ca: missing, expected the path of the PEM roots that the tiers below are known by"
+            ]
+        );
+    }
+
+    #[test]
+    fn rejects_roots_without_a_listener_for_tiers() {
+        assert_eq!(
+            refused(&origin_with_tiers("https =", "client_ca = \"ca.crt\"")),
+            ["rung.toml:13: tls.client_ca: has no use without `listen.tiers`"]
+        );
+    }
+
+    #[test]
+    fn rejects_a_listener_for_tiers_at_an_edge() {
+        let text = format!("{}{TLS}client_ca = \"ca.crt\"", edge_listening_on("0.0.0.0:8443"));
+        let text = text.replace("https =", "tiers = \"0.0.0.0:8444\"\nhttps =");
+        assert_eq!(
+            refused(&text),
+            ["rung.toml:5: listen.tiers: not a section of tier `edge`, expected only at `region` and `origin`"]
+        );
+    }
+
+    #[test]
+    fn rejects_http3_without_tls() {
+        let text = EDGE.replace("admin =", "http3 = true\nadmin =");
+        assert_eq!(refused(&text), ["rung.toml:6: listen.http3: has no use without `https` or `tiers`"]);
     }
 }

@@ -217,6 +217,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    pub(crate) fn boolean(self) -> Option<bool> {
+        let DeValue::Boolean(is) = self.value else { return self.wrong_type() };
+        Some(*is)
+    }
+
     /// A text that `read` can make something of.
     pub(crate) fn text<T>(self, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let DeValue::String(text) = self.value else { return self.wrong_type() };

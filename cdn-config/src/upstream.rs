@@ -13,14 +13,29 @@ use crate::limits::CONNECT_TIMEOUT_MS;
 use crate::section::Section;
 
 pub(crate) const KEYS: &[Key] = &[
-    Key::text("url", "`http` or `https`, host, port; no path", "the tier above"),
+    Key::text(
+        "url",
+        "`http` or `https`, host, port; no path",
+        "the tier above: its `listen.tiers`. `http` is for a proxy on this machine that speaks TLS for this tier",
+    ),
     Key::text("ca", "path", "PEM roots that it is trusted by (the system's are not); `https` only")
         .or("required for `https`"),
+    Key::text("certificate", "path", "PEM chain that this tier shows to the one above; `https` only")
+        .or("required for `https`"),
+    Key::text("key", "path", "PEM private key of that certificate; `https` only").or("required for `https`"),
+    Key::choice(
+        "http3",
+        &["auto", "off"],
+        "`auto`: HTTP/2, and HTTP/3 once it has been found to get there; `https` only",
+    )
+    .or_text("auto"),
     Key::text("server_name", "host name or IP address", "the name in its certificate; `https` only")
         .or("the URL's host"),
-    Key::number(&CONNECT_TIMEOUT_MS, "until connected, TLS included"),
+    Key::number(&CONNECT_TIMEOUT_MS, "until connected, TLS and a greeting included"),
 ];
 
+const CERTIFICATE: &str = "the path of the PEM certificate chain that this tier shows to the one above";
+const KEY: &str = "the path of that certificate's PEM private key";
 const ROOTS: &str = "the path of the PEM roots that an `https` upstream is trusted by";
 
 /// Where to send what this tier does not answer itself.
@@ -28,6 +43,7 @@ const ROOTS: &str = "the path of the PEM roots that an `https` upstream is trust
 pub struct Upstream {
     url: Uri,
     tls: Option<UpstreamTls>,
+    http3: bool,
     connect_timeout: Duration,
 }
 
@@ -40,21 +56,32 @@ impl Upstream {
         let server_name = section
             .optional("server_name", "the host name or IP address in the upstream's certificate")
             .and_then(|entry| entry.text(host_name));
+        let certificate = section.optional("certificate", CERTIFICATE).and_then(|entry| entry.path(FileKind::File));
+        let key = section.optional("key", KEY).and_then(|entry| entry.path(FileKind::File));
+        let http3 = section
+            .optional("http3", "`auto` or `off`")
+            .and_then(|entry| entry.one_of(&[("auto", true), ("off", false)]));
         let connect_timeout = section.millis(&CONNECT_TIMEOUT_MS);
 
         let encrypted = url.as_ref().map(|url| url.scheme_str() == Some("https"));
-        if encrypted == Some(true) && !section.has("ca") {
-            section.fault("ca", FaultKind::Missing { expected: ROOTS.into() });
+        if encrypted == Some(true) {
+            for (name, expected) in [("ca", ROOTS), ("certificate", CERTIFICATE), ("key", KEY)] {
+                if !section.has(name) {
+                    section.fault(name, FaultKind::Missing { expected: expected.into() });
+                }
+            }
         }
         if encrypted == Some(false) {
-            for name in ["ca", "server_name"].into_iter().filter(|name| section.has(name)) {
+            for name in
+                ["ca", "server_name", "certificate", "key", "http3"].into_iter().filter(|name| section.has(name))
+            {
                 section.fault(name, FaultKind::Unused { without: "an `https` url" });
             }
         }
         section.finish();
 
-        let tls = ca.map(|ca| UpstreamTls { ca, server_name });
-        Some(Self { url: url?, tls, connect_timeout })
+        let tls = || Some(UpstreamTls { ca: ca?, server_name, certificate: certificate?, key: key? });
+        Some(Self { url: url?, tls: tls(), http3: http3.unwrap_or(true), connect_timeout })
     }
 
     /// Scheme and authority, to which paths such as `/v1/rank` are added.
@@ -67,17 +94,24 @@ impl Upstream {
         self.tls.as_ref()
     }
 
-    /// How long a connection may take to come about, TLS included.
+    /// Whether to find out if HTTP/3 gets there, and to use it then.
+    pub fn http3(&self) -> bool {
+        self.http3
+    }
+
+    /// How long a connection may take to come about, TLS and a first answer included.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
 }
 
-/// How an upstream proves who it is.
+/// How an upstream proves who it is, and this tier to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
     ca: PathBuf,
     server_name: Option<String>,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 impl UpstreamTls {
@@ -89,6 +123,16 @@ impl UpstreamTls {
     /// The name that its certificate has to be for, where that is not the URL's host.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
+    }
+
+    /// The PEM file of the chain that this tier shows.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// The PEM file of that certificate's private key.
+    pub fn key(&self) -> &Path {
+        &self.key
     }
 }
 
@@ -136,20 +180,24 @@ mod tests {
 
     #[test]
     fn trusts_an_https_upstream_by_the_roots_given() {
-        let keys =
-            "url = \"https://region.example:8443\"\nca = \"ca.crt\"\nserver_name = \"region\"\nconnect_timeout_ms = 75";
+        let keys = "url = \"https://region.example:8444\"\nca = \"ca.crt\"\nserver_name = \"region\"\nconnect_timeout_ms = 75\n\
+             certificate = \"edge.crt\"\nkey = \"edge.key\"";
         let upstream = upstream_of(&with_upstream(keys)).expect("an upstream");
-        assert_eq!(upstream.url(), "https://region.example:8443/");
+        assert_eq!(upstream.url(), "https://region.example:8444/");
         assert_eq!(upstream.connect_timeout(), Duration::from_millis(75));
         let tls = upstream.tls().expect("TLS");
         assert_eq!((tls.ca(), tls.server_name()), (Path::new("/etc/rung/ca.crt"), Some("region")));
+        assert_eq!((tls.certificate(), tls.key()), (Path::new("/etc/rung/edge.crt"), Path::new("/etc/rung/edge.key")));
+        assert!(upstream.http3());
+        let without = upstream_of(&with_upstream(&format!("{keys}\nhttp3 = \"off\""))).expect("an upstream");
+        assert!(!without.http3());
     }
 
     #[test]
     fn an_http_upstream_has_no_tls() {
         let upstream = upstream_of(&with_upstream("url = \"http://127.0.0.1:8081/\"")).expect("an upstream");
         assert_eq!(upstream.tls(), None);
-        assert_eq!(upstream.connect_timeout(), Duration::from_millis(200));
+        assert_eq!(upstream.connect_timeout(), Duration::from_millis(500));
     }
 
     #[test]
@@ -158,20 +206,27 @@ mod tests {
     }
 
     #[test]
-    fn rejects_an_https_upstream_without_roots() {
+    fn rejects_an_https_upstream_without_roots_or_an_identity() {
         assert_eq!(
             refused(&with_upstream("url = \"https://region.example\"")),
-            [format!("rung.toml:13: upstream.ca: missing, expected {ROOTS}")]
+            [
+                format!("rung.toml:13: upstream.ca: missing, expected {ROOTS}"),
+                format!("rung.toml:13: upstream.certificate: missing, expected {CERTIFICATE}"),
+                format!("rung.toml:13: upstream.key: missing, expected {KEY}"),
+            ]
         );
     }
 
     #[test]
     fn rejects_tls_settings_of_an_http_upstream() {
         assert_eq!(
-            refused(&with_upstream("url = \"http://region.example\"\nca = \"ca.crt\"\nserver_name = \"region\"")),
+            refused(&with_upstream(
+                "url = \"http://region.example\"\nca = \"ca.crt\"\nserver_name = \"region\"\nhttp3 = \"auto\""
+            )),
             [
                 "rung.toml:15: upstream.ca: has no use without an `https` url",
                 "rung.toml:16: upstream.server_name: has no use without an `https` url",
+                "rung.toml:17: upstream.http3: has no use without an `https` url",
             ]
         );
     }
@@ -196,7 +251,9 @@ mod tests {
     #[test]
     fn rejects_a_server_name_that_is_no_host() {
         for name in ["", "region..example", "region:8443", "a b"] {
-            let text = with_upstream(&format!("url = \"https://r\"\nca = \"ca.crt\"\nserver_name = \"{name}\""));
+            let text = with_upstream(&format!(
+                "url = \"https://r\"\nca = \"ca.crt\"\nserver_name = \"{name}\"\ncertificate = \"a\"\nkey = \"b\""
+            ));
             assert_eq!(
                 refused(&text),
                 [format!(

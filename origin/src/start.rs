@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use cdn_config::{Config, Role};
-use front::tls::{self, Pem, TlsError};
+use front::tls::{self, Identity, Pem, TlsError};
 use front::{Drained, Front, Https, Signals};
 use shared_model::ladder::TierLimits;
 use shared_model::variant::Variant;
@@ -89,10 +89,14 @@ impl Settings {
     pub fn from_config(config: &Config) -> Result<Self, SettingsError> {
         let Role::Origin(origin) = config.role() else { return Err(SettingsError::Tier(config.tier())) };
         let (listen, limits, batching) = (config.listen(), config.limits(), origin.batching());
+        let identity = |tls: &cdn_config::Tls| Identity::read(tls.certificate(), tls.key());
         let https = |https: &cdn_config::Https| {
-            let certificate = Pem::read(https.tls().certificate())?;
-            let key = Pem::read(https.tls().key())?;
-            Ok::<_, TlsError>(Https { address: https.address(), tls: tls::server(&certificate, &key)? })
+            let tls = tls::Server::open(identity(https.tls())?)?;
+            Ok::<_, TlsError>(Https { address: https.address(), tls })
+        };
+        let tiers = |tiers: &cdn_config::Tiers| {
+            let tls = tls::Server::only_for(identity(tiers.tls())?, Pem::read(tiers.client_ca())?)?;
+            Ok::<_, TlsError>(Https { address: tiers.address(), tls })
         };
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Self {
@@ -100,12 +104,15 @@ impl Settings {
                 tier: Tier::Origin,
                 http: listen.http(),
                 https: listen.https().map(https).transpose()?,
+                tiers: listen.tiers().map(tiers).transpose()?,
+                http3: listen.http3(),
                 admin: listen.admin(),
                 limits: front::Limits {
                     max_body_bytes: limits.max_body_bytes(),
                     max_json_depth: limits.max_json_depth(),
                     max_connections: limits.max_connections(),
                     header_timeout: limits.header_timeout(),
+                    idle_timeout: limits.idle_timeout(),
                     body_timeout: limits.body_timeout(),
                     max_in_flight: limits.max_in_flight(),
                     default_timeout: limits.default_timeout(),
@@ -199,6 +206,12 @@ impl Running {
     #[must_use]
     pub fn https(&self) -> Option<SocketAddr> {
         self.front.https()
+    }
+
+    /// Where the tiers below pass requests up.
+    #[must_use]
+    pub fn tiers(&self) -> Option<SocketAddr> {
+        self.front.tiers()
     }
 
     /// Where the operations are.

@@ -29,6 +29,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("tokio", &["front", "pop", "origin", "rung-tests"]),
     ("hyper", &["front", "pop", "rung-tests"]),
     ("rustls", &["front", "pop", "rung-tests"]),
+    ("quinn", &["front", "pop", "rung-tests"]),
+    ("h3", &["front", "pop", "rung-tests"]),
 ];
 
 fn metadata() -> Metadata {

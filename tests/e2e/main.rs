@@ -10,4 +10,5 @@ mod levels;
 mod outcomes;
 mod parity;
 mod requests;
+mod transport;
 mod web;

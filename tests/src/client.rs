@@ -1,4 +1,6 @@
-//! A small HTTPS client: HTTP/1.1 or 2 by ALPN, one pool of connections, every answer read whole.
+//! A small HTTPS client: HTTP/1.1 or 2 by ALPN, or HTTP/3; connections are kept, every answer is read whole.
+
+mod http3;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -17,6 +19,8 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use http3::Http3;
+
 /// What went wrong, in words.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,12 +33,20 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, over TLS.
     Http2,
+    /// HTTP/3.
+    Http3,
 }
 
 /// A client that trusts one authority.
 #[derive(Clone, Debug)]
-pub struct Client {
-    inner: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, UnsyncBoxBody<Bytes, Infallible>>,
+pub struct Client(Inner);
+
+type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Tcp(Box<hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Outgoing>>),
+    Udp(Http3),
 }
 
 /// An answer, read whole.
@@ -64,6 +76,9 @@ impl Client {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        if protocol == Protocol::Http3 {
+            return Ok(Self(Inner::Udp(Http3::new(tls)?)));
+        }
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         // A request is several small writes: they must not wait for each other's acknowledgement.
@@ -71,9 +86,10 @@ impl Client {
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let connector = match protocol {
             Protocol::Http1 => builder.enable_http1().wrap_connector(tcp),
-            Protocol::Http2 => builder.enable_all_versions().wrap_connector(tcp),
+            Protocol::Http2 | Protocol::Http3 => builder.enable_all_versions().wrap_connector(tcp),
         };
-        Ok(Self { inner: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector) })
+        let tcp = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self(Inner::Tcp(Box::new(tcp))))
     }
 
     /// `POST` with a JSON body.
@@ -121,11 +137,19 @@ impl Client {
         self.sent(request.body(Stalls(Some(start)))?.map(BodyExt::boxed_unsync)).await
     }
 
-    async fn sent(&self, request: Request<UnsyncBoxBody<Bytes, Infallible>>) -> Result<Response, Error> {
+    async fn sent(&self, request: Request<Outgoing>) -> Result<Response, Error> {
         tokio::time::timeout(TIMEOUT, async {
-            let response = self.inner.request(request).await?;
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let (parts, body) = match &self.0 {
+                Inner::Tcp(tcp) => {
+                    let (parts, body) = tcp.request(request).await?.into_parts();
+                    (parts, body.collect().await?.to_bytes())
+                }
+                Inner::Udp(udp) => {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await?.to_bytes();
+                    udp.request(Request::from_parts(parts, body)).await?.into_parts()
+                }
+            };
             Ok(Response { status: parts.status, version: parts.version, headers: parts.headers, body })
         })
         .await?

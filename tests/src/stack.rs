@@ -8,7 +8,7 @@ use std::time::Duration;
 use cdn_config::Config;
 use tempfile::TempDir;
 
-use crate::certs::Certs;
+use crate::certs::{Certs, Flaw, Identity};
 use crate::client::{Client, Error, Protocol, Response};
 
 /// The bundle that `scripts/test-bundle.sh` builds of the repo's own model.
@@ -49,6 +49,10 @@ fn built(path: &str, by: &str) -> PathBuf {
 pub struct Builder {
     bundles: [PathBuf; 3],
     extra: [String; 3],
+    listen: [String; 3],
+    upstream: [String; 3],
+    serves: [Flaw; 3],
+    shows: [Flaw; 3],
     worker: String,
 }
 
@@ -61,6 +65,22 @@ pub enum Which {
     Region = 1,
     /// The origin.
     Origin = 2,
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        ["edge", "region", "origin"][self as usize]
+    }
+
+    /// The name of the certificate that it serves with.
+    fn served(self) -> &'static str {
+        self.name()
+    }
+
+    /// The name of the certificate that it shows upwards.
+    fn shown(self) -> &'static str {
+        ["edge-up", "region-up", "origin-up"][self as usize]
+    }
 }
 
 /// Running tiers. Dropped, they are gone at once.
@@ -78,13 +98,23 @@ pub struct Stack {
 #[derive(Clone, Copy, Debug)]
 struct Addresses {
     https: SocketAddr,
+    /// Where the tier below asks; an edge has none.
+    tiers: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let bundle = test_bundle();
-        Self { bundles: [bundle.clone(), bundle.clone(), bundle], extra: Default::default(), worker: String::new() }
+        Self {
+            bundles: [bundle.clone(), bundle.clone(), bundle],
+            extra: Default::default(),
+            listen: Default::default(),
+            upstream: Default::default(),
+            serves: [Flaw::None; 3],
+            shows: [Flaw::None; 3],
+            worker: String::new(),
+        }
     }
 }
 
@@ -103,6 +133,34 @@ impl Builder {
         self
     }
 
+    /// Lines for the section `[listen]` of one tier.
+    #[must_use]
+    pub fn listen(mut self, which: Which, lines: &str) -> Self {
+        self.listen[which as usize] += lines;
+        self
+    }
+
+    /// Lines for the section `[upstream]` of one tier.
+    #[must_use]
+    pub fn upstream(mut self, which: Which, lines: &str) -> Self {
+        self.upstream[which as usize] += lines;
+        self
+    }
+
+    /// What is the matter with the certificate that one tier serves with.
+    #[must_use]
+    pub fn serves(mut self, which: Which, flaw: Flaw) -> Self {
+        self.serves[which as usize] = flaw;
+        self
+    }
+
+    /// What is the matter with the certificate that one tier shows to the one above.
+    #[must_use]
+    pub fn shows(mut self, which: Which, flaw: Flaw) -> Self {
+        self.shows[which as usize] = flaw;
+        self
+    }
+
     /// Lines for the section `[worker]` of the edge.
     #[must_use]
     pub fn worker(mut self, lines: &str) -> Self {
@@ -118,14 +176,18 @@ impl Builder {
         let dir = tempfile::tempdir()?;
         let certs = Certs::write(dir.path())?;
         let config = |which: Which, upstream: Option<SocketAddr>| {
-            Config::parse(&self.rung_toml(which, upstream, &certs), dir.path())
+            let served = certs.issue(which.served(), self.serves[which as usize])?;
+            let shown = certs.issue(which.shown(), self.shows[which as usize])?;
+            Ok::<_, Error>(Config::parse(&self.rung_toml(which, upstream, &certs.ca, [&served, &shown]), dir.path())?)
         };
         let origin = origin::start(origin::Settings::from_config(&config(Which::Origin, None)?)?).await?;
-        let origin_at = Addresses { https: origin.https().ok_or("no listener")?, admin: origin.admin() };
-        let region = pop::start(pop::Settings::from_config(&config(Which::Region, Some(origin_at.https))?)?).await?;
-        let region_at = Addresses { https: region.https().ok_or("no listener")?, admin: region.admin() };
-        let edge = pop::start(pop::Settings::from_config(&config(Which::Edge, Some(region_at.https))?)?).await?;
-        let edge_at = Addresses { https: edge.https().ok_or("no listener")?, admin: edge.admin() };
+        let origin_at =
+            Addresses { https: origin.https().ok_or("no listener")?, tiers: origin.tiers(), admin: origin.admin() };
+        let region = pop::start(pop::Settings::from_config(&config(Which::Region, origin_at.tiers)?)?).await?;
+        let region_at =
+            Addresses { https: region.https().ok_or("no listener")?, tiers: region.tiers(), admin: region.admin() };
+        let edge = pop::start(pop::Settings::from_config(&config(Which::Edge, region_at.tiers)?)?).await?;
+        let edge_at = Addresses { https: edge.https().ok_or("no listener")?, tiers: None, admin: edge.admin() };
         Ok(Stack {
             client: Client::new(&certs.ca, Protocol::Http2)?,
             certs,
@@ -137,12 +199,26 @@ impl Builder {
         })
     }
 
-    fn rung_toml(&self, which: Which, upstream: Option<SocketAddr>, certs: &Certs) -> String {
-        let tier = ["edge", "region", "origin"][which as usize];
+    fn rung_toml(
+        &self,
+        which: Which,
+        upstream: Option<SocketAddr>,
+        ca: &Path,
+        [served, shown]: [&Identity; 2],
+    ) -> String {
+        let mut listen = self.listen[which as usize].clone();
+        let mut client_ca = String::new();
+        if which != Which::Edge {
+            listen += "tiers = \"127.0.0.1:0\"\n";
+            client_ca = format!("client_ca = {ca:?}\n");
+        }
         let mut text = format!(
-            "schema_version = 1\ntier = {tier:?}\n[listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
-             [tls]\ncertificate = {:?}\nkey = {:?}\n[[model]]\nbundle = {:?}\n",
-            certs.certificate, certs.key, self.bundles[which as usize]
+            "schema_version = 1\ntier = {:?}\n[listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{listen}\
+             [tls]\ncertificate = {:?}\nkey = {:?}\n{client_ca}[[model]]\nbundle = {:?}\n",
+            which.name(),
+            served.certificate,
+            served.key,
+            self.bundles[which as usize]
         );
         if let Some(upstream) = upstream {
             let lines = if which == Which::Edge { self.worker.as_str() } else { "" };
@@ -150,9 +226,12 @@ impl Builder {
                 if lines.contains("max_rank_ms") { lines.to_owned() } else { format!("max_rank_ms = 1000\n{lines}") };
             let _ = write!(
                 text,
-                "[upstream]\nurl = \"https://localhost:{}\"\nca = {:?}\n[worker]\nwasm = {:?}\ninstances = 1\n{lines}",
+                "[upstream]\nurl = \"https://localhost:{}\"\nca = {ca:?}\ncertificate = {:?}\nkey = {:?}\n\
+                 connect_timeout_ms = 5000\n{}[worker]\nwasm = {:?}\ninstances = 1\n{lines}",
                 upstream.port(),
-                certs.ca,
+                shown.certificate,
+                shown.key,
+                self.upstream[which as usize],
                 worker(),
             );
         }
@@ -189,6 +268,31 @@ impl Stack {
     #[must_use]
     pub fn url(&self, which: Which, path: &str) -> String {
         format!("https://localhost:{}{path}", self.addresses[which as usize].https.port())
+    }
+
+    /// Where the tier below asks a region or an origin.
+    ///
+    /// # Panics
+    /// It is an edge.
+    #[must_use]
+    pub fn tiers(&self, which: Which) -> SocketAddr {
+        self.addresses[which as usize].tiers.expect("an edge has no tier below")
+    }
+
+    /// Issues new certificates for one tier, which the others take like those before.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn rotate(&self, which: Which) -> Result<(), Error> {
+        self.certs.issue(which.served(), Flaw::None)?;
+        self.certs.issue(which.shown(), Flaw::None)?;
+        Ok(())
+    }
+
+    /// The authority that everybody trusts.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.certs.ca
     }
 
     /// `GET` from the admin listener of one tier.

@@ -64,7 +64,7 @@ impl Provider for SelfHosted {
         folder.add(format!("etc/rung/{tier}/rung.toml"), text);
         folder.add(format!("etc/systemd/system/{}", site.unit()), systemd::unit(&site));
         folder.add("etc/sysusers.d/rung.conf", systemd::user());
-        if config.listen().https().is_some() {
+        if site.takes_udp() {
             folder.add("etc/sysctl.d/60-rung.conf", systemd::sysctl());
         }
         match options.proxy {
@@ -100,10 +100,17 @@ impl<'a> Site<'a> {
         [
             ("listen.http", listen.http()),
             ("listen.https", listen.https().map(crate::Https::address)),
+            ("listen.tiers", listen.tiers().map(crate::Tiers::address)),
             ("listen.admin", Some(listen.admin())),
         ]
         .into_iter()
         .filter_map(|(key, address)| address.map(|address| (key, address)))
+    }
+
+    /// Whether it listens for HTTP/3.
+    fn takes_udp(&self) -> bool {
+        let listen = self.config.listen();
+        listen.http3() && (listen.https().is_some() || listen.tiers().is_some())
     }
 
     fn refuse_unknown_ports(&self) -> Result<(), RenderError> {
@@ -149,14 +156,6 @@ impl<'a> Site<'a> {
         let Some(certificate) = &self.options.certificate else { return Ok(None) };
         let chain = plain_path("--certificate", &certificate.chain)?;
         Ok(Some((chain, plain_path("--certificate-key", &certificate.key)?)))
-    }
-
-    /// Whether tiers below pass requests on to this one.
-    fn takes_escalations(&self) -> bool {
-        match self.tier() {
-            Tier::Edge => false,
-            Tier::Region | Tier::Origin => true,
-        }
     }
 }
 

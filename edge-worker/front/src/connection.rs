@@ -1,7 +1,8 @@
-//! One connection, from its first request to its last.
+//! One connection over TCP, from its first request to its last.
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,19 +11,23 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::drain::{Stage, StageWatch};
+use crate::idle::Activity;
 use crate::router::MAX_HEAD_BYTES;
 
 /// Beyond this a head is refused by the protocol's own means, without a problem document.
-const MAX_RAW_HEAD_BYTES: usize = 4 * MAX_HEAD_BYTES;
+pub(crate) const MAX_RAW_HEAD_BYTES: usize = 4 * MAX_HEAD_BYTES;
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to notice that its idle connection closes.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +41,18 @@ pub(crate) enum Protocol {
 /// What a connection is held to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// From the opening, or from the last answer, to the end of the next request's head.
+    /// From the opening, or on HTTP/1 from the last answer, to the end of the next request's head.
     pub(crate) header_timeout: Duration,
-    /// Requests of one HTTP/2 client at a time; what is above waits at the client.
+    /// From the last answer to the next request.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// For an answer to leave, where the protocol leaves that to us.
+    pub(crate) send_timeout: Duration,
+    /// Requests of one client at a time on HTTP/2 and HTTP/3; what is above waits at the client.
     pub(crate) max_streams: u32,
 }
 
-/// Answers requests until the client leaves, misbehaves, or the front closes and the last answer is out.
+/// Answers requests until the client leaves, misbehaves, has nothing more to ask, or the front closes and the last
+/// answer is out.
 pub(crate) async fn serve<I, S>(io: I, protocol: Protocol, service: S, bounds: Bounds, stage: StageWatch)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -50,6 +60,17 @@ where
     S::Future: Send + 'static,
 {
     let io = TokioIo::new(io);
+    let activity = Activity::new();
+    let counting = activity.clone();
+    let service = service_fn(move |request| {
+        let (busy, answer) = (counting.begin(), service.call(request));
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            answer
+        }
+    });
+    let idle = activity.idle_for(bounds.idle_timeout);
     match protocol {
         Protocol::Http1 => {
             let connection = http1::Builder::new()
@@ -57,7 +78,7 @@ where
                 .header_read_timeout(bounds.header_timeout)
                 .max_header_size(MAX_RAW_HEAD_BYTES)
                 .serve_connection(io, service);
-            until_closed(connection, stage).await;
+            until_closed(connection, idle, stage).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -67,12 +88,12 @@ where
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(io, service);
-            until_closed(connection, stage).await;
+            until_closed(connection, idle, stage).await;
         }
     }
 }
 
-async fn until_closed<C>(connection: C, mut stage: StageWatch)
+async fn until_closed<C>(connection: C, idle: impl Future<Output = ()>, mut stage: StageWatch)
 where
     C: GracefulConnection,
     C::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -83,6 +104,10 @@ where
         () = stage.reached(Stage::Closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = idle => {
+            connection.as_mut().graceful_shutdown();
+            timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(e) = ended {

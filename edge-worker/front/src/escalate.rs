@@ -2,6 +2,9 @@
 //!
 //! What is wrong with the request itself goes down as a [`Reply`], for the tier below tells its client; all else is a
 //! problem document, and to the tier below an upstream that did not answer.
+//!
+//! `GET` is the greeting of a tier that has just connected: in TLS 1.3 a client takes its handshake for done before the
+//! server has looked at its certificate, so only an answer says that it is let in.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -9,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use shared_model::limits::{MAX_CANDIDATES, MAX_ID_BYTES};
@@ -20,6 +23,14 @@ use crate::problem::{Problem, over_limit};
 use crate::rank::{label, stamp_time};
 use crate::router::{Arrival, Site};
 use crate::{Call, Escalated, Failure, Ranker};
+
+/// The answer to a greeting.
+pub(crate) fn greeting() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
 
 pub(crate) async fn answer<R, B>(
     site: &Site<R>,

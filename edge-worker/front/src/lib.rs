@@ -1,9 +1,9 @@
 //! What a Rung daemon shows to the network, whatever ranks behind it.
 //!
 //! ```text
-//! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
-//!                                                               ├─ escalate ─┘
-//!                                                               └─ popular ────── admit ─────────▶ Ranker
+//! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─┬─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
+//! quic ─ TLS ─ connection (HTTP/3) ─────────────────────┘          ├─ escalate ─┘
+//!                                                                  └─ popular ────── admit ─────────▶ Ranker
 //!          every refusal and failure ─▶ problem        every answer ─▶ coding, CORS, request id, metrics, log
 //! listen ─ admin: /healthz, /readyz, /metrics, /drain
 //! ```
@@ -22,12 +22,14 @@ mod drain;
 mod escalate;
 mod geo;
 mod guard;
+mod idle;
 mod listen;
 pub mod logging;
 pub mod metrics;
 mod openapi;
 mod popular;
 mod problem;
+mod quic;
 mod rank;
 mod ranker;
 mod request_id;

@@ -1,5 +1,6 @@
 //! Listeners: they accept within bounds, find out what is spoken, and see their connections to the end.
 
+mod pair;
 mod sniff;
 
 use std::convert::Infallible;
@@ -13,18 +14,27 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use pair::{Pair, Unbound};
+
 use crate::connection::{self, Protocol};
 use crate::drain::{Stage, StageWatch};
 use crate::metrics::{Metrics, RefusedFor};
+use crate::tls::{Fault, Rotation, TlsMetrics};
 
 /// The wait after a failed accept: most often the process is out of file descriptors, and more haste would not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of what a refused client sends is still taken, and for how long.
+const LINGER_BYTES: usize = 64 << 10;
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A bound socket that does not yet accept.
 pub(crate) struct Listener {
@@ -36,7 +46,30 @@ pub(crate) struct Listener {
 #[derive(Clone)]
 pub(crate) enum Security {
     Plain,
-    Tls(TlsAcceptor),
+    Tls(Secure),
+}
+
+/// As whom a listener speaks TLS, and with whom.
+#[derive(Clone)]
+pub(crate) struct Secure {
+    pub(crate) rotation: Rotation<ServerConfig>,
+    pub(crate) metrics: TlsMetrics,
+    /// The listener's name, in the log.
+    pub(crate) name: &'static str,
+    /// Whether a failed handshake is worth a line of its own: clients of the open internet fail all the time.
+    pub(crate) loud: bool,
+}
+
+impl Secure {
+    /// Tells of a handshake that failed.
+    pub(crate) fn failed(&self, fault: &Fault) {
+        self.metrics.failed(fault);
+        if self.loud {
+            tracing::warn!(listener = self.name, reason = fault.reason.as_str(), %fault, "a handshake failed");
+        } else {
+            tracing::debug!(listener = self.name, reason = fault.reason.as_str(), %fault, "a handshake failed");
+        }
+    }
 }
 
 /// What a listener's connections are held to.
@@ -44,6 +77,8 @@ pub(crate) enum Security {
 pub(crate) struct Bounds {
     /// Places for connections; several listeners may share them.
     pub(crate) connections: Arc<Semaphore>,
+    /// How many they are in all.
+    pub(crate) places: usize,
     pub(crate) each: connection::Bounds,
     /// Counts the connections; `None` for those that are not clients'.
     pub(crate) metrics: Option<Metrics>,
@@ -115,9 +150,20 @@ where
                 let (io, protocol) = timeout(limit, sniff::sniff(tcp)).await.ok()?.ok()??;
                 Some(Opened::Plain(io, protocol))
             }
-            Security::Tls(acceptor) => {
-                let tls = timeout(limit, acceptor.accept(tcp)).await.ok()?;
-                let tls = tls.inspect_err(|e| tracing::debug!(error = %e, "a TLS handshake failed")).ok()?;
+            Security::Tls(secure) => {
+                let accepting = TlsAcceptor::from(secure.rotation.current()).accept(tcp).into_fallible();
+                let tls = match timeout(limit, accepting).await {
+                    Ok(Ok(tls)) => tls,
+                    Ok(Err((error, tcp))) => {
+                        secure.failed(&Fault::of_io(&error));
+                        let _ = timeout(LINGER, linger(tcp)).await;
+                        return None;
+                    }
+                    Err(_elapsed) => {
+                        secure.failed(&Fault::too_slow());
+                        return None;
+                    }
+                };
                 let protocol =
                     if tls.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
                 Some(Opened::Tls(Box::new(tls), protocol))
@@ -132,6 +178,20 @@ where
         Some(Opened::Plain(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
         Some(Opened::Tls(io, protocol)) => connection::serve(io, protocol, service, bounds.each, watch).await,
         None => {}
+    }
+}
+
+/// Takes what a refused client still sends. A connection closed before is reset, and the reset can overtake the alert
+/// that says why.
+async fn linger(mut tcp: TcpStream) {
+    let mut left = LINGER_BYTES;
+    let mut buffer = [0; 4096];
+    let _ = tcp.shutdown().await;
+    while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+        match left.checked_sub(read) {
+            Some(less) => left = less,
+            None => break,
+        }
     }
 }
 

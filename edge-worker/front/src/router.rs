@@ -29,6 +29,15 @@ pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// What a header field weighs beside its name and value, as HTTP/2 counts.
 const FIELD_BYTES: usize = 32;
 
+/// By which door a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Anybody's.
+    Clients,
+    /// That of the tiers below, who have shown a certificate.
+    Tiers,
+}
+
 /// All that answering a request takes.
 pub(crate) struct Site<R> {
     pub(crate) tier: Tier,
@@ -48,7 +57,7 @@ pub(crate) struct Arrival {
 }
 
 /// Answers a request. Whatever happens, there is an answer.
-pub(crate) async fn answer<R, B>(site: Arc<Site<R>>, request: Request<B>) -> Response<Full<Bytes>>
+pub(crate) async fn answer<R, B>(site: Arc<Site<R>>, entrance: Entrance, request: Request<B>) -> Response<Full<Bytes>>
 where
     R: Ranker,
     B: Body<Data = Bytes, Error: Display + Send> + Send + Unpin + 'static,
@@ -60,7 +69,7 @@ where
     let mut stage = site.stage.clone();
     let outcome = tokio::select! {
         biased;
-        outcome = site.route(&arrival, &mut body) => outcome,
+        outcome = site.route(entrance, &arrival, &mut body) => outcome,
         () = stage.reached(Stage::Cut) => Err(Problem::Draining),
     };
     body.let_go(&arrival.head);
@@ -112,12 +121,12 @@ enum Place {
 }
 
 impl Place {
-    fn at(path: &str, tier: Tier) -> Option<Self> {
-        match path {
-            "/v1/rank" => Some(Self::Rank),
-            popular::PATH => Some(Self::Popular),
-            openapi::PATH => Some(Self::OpenApi),
-            ESCALATE_PATH if takes_escalations(tier) => Some(Self::Escalate),
+    fn at(path: &str, entrance: Entrance) -> Option<Self> {
+        match (entrance, path) {
+            (Entrance::Clients, "/v1/rank") => Some(Self::Rank),
+            (Entrance::Clients, popular::PATH) => Some(Self::Popular),
+            (Entrance::Clients, openapi::PATH) => Some(Self::OpenApi),
+            (Entrance::Tiers, ESCALATE_PATH) => Some(Self::Escalate),
             _ => None,
         }
     }
@@ -132,7 +141,12 @@ impl Place {
 }
 
 impl<R: Ranker> Site<R> {
-    async fn route<B>(&self, arrival: &Arrival, body: &mut Inbound<B>) -> Result<Response<Full<Bytes>>, Problem>
+    async fn route<B>(
+        &self,
+        entrance: Entrance,
+        arrival: &Arrival,
+        body: &mut Inbound<B>,
+    ) -> Result<Response<Full<Bytes>>, Problem>
     where
         B: Body<Data = Bytes, Error: Display + Send> + Send + Unpin + 'static,
     {
@@ -141,7 +155,7 @@ impl<R: Ranker> Site<R> {
             return Err(Problem::HeadTooLong { limit: MAX_HEAD_BYTES });
         }
         let path = head.uri.path();
-        let place = Place::at(path, self.tier);
+        let place = Place::at(path, entrance);
         let place = place.ok_or_else(|| Problem::NotFound { path: path.chars().take(128).collect() })?;
         if let Some(cors) = self.clients.cors.as_ref().filter(|_| place != Place::Escalate)
             && let Some(response) = cors.preflight(&head.method, &head.headers, place.method())
@@ -154,8 +168,9 @@ impl<R: Ranker> Site<R> {
                 only_post(&head.method)?;
                 rank::answer(self, arrival, body).await
             }
+            Place::Escalate if head.method == Method::GET => Ok(escalate::greeting()),
             Place::Escalate => {
-                only_post(&head.method)?;
+                only(&head.method, Method::POST, "GET, POST")?;
                 escalate::answer(self, arrival, body).await
             }
             Place::Popular => {
@@ -187,9 +202,12 @@ impl<R: Ranker> Site<R> {
     }
 }
 
-/// Whether there is a tier below that may pass requests on to this one.
-pub(crate) fn takes_escalations(tier: Tier) -> bool {
-    tier > Tier::Edge
+fn only_post(method: &Method) -> Result<(), Problem> {
+    only(method, Method::POST, "POST")
+}
+
+fn only(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Problem> {
+    if *method == wanted { Ok(()) } else { Err(Problem::MethodNotAllowed { allow }) }
 }
 
 /// Any path of `GET` takes `HEAD`; the connection leaves the body out.
@@ -199,10 +217,6 @@ pub(crate) fn only_get(method: &Method) -> Result<(), Problem> {
     } else {
         Err(Problem::MethodNotAllowed { allow: "GET, HEAD" })
     }
-}
-
-fn only_post(method: &Method) -> Result<(), Problem> {
-    if method == Method::POST { Ok(()) } else { Err(Problem::MethodNotAllowed { allow: "POST" }) }
 }
 
 fn head_bytes(head: &Parts) -> usize {

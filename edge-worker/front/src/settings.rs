@@ -1,7 +1,6 @@
 //! What a front is told at start: plain values, so that it does not know how a daemon is configured.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -18,6 +17,11 @@ pub struct Settings {
     pub http: Option<SocketAddr>,
     /// HTTP/1.1 and HTTP/2 over TLS 1.3.
     pub https: Option<Https>,
+    /// Where the tiers below pass requests up, and nothing else is answered: to be made with
+    /// [`crate::tls::Server::only_for`].
+    pub tiers: Option<Https>,
+    /// Whether these two take HTTP/3 as well, on the UDP ports of the same numbers.
+    pub http3: bool,
     /// Health, readiness, metrics and drain; not for clients.
     pub admin: SocketAddr,
     /// The bounds on everything from outside.
@@ -42,8 +46,8 @@ pub struct Clients {
 pub struct Https {
     /// Where.
     pub address: SocketAddr,
-    /// As whom: see [`crate::tls::server`].
-    pub tls: Arc<rustls::ServerConfig>,
+    /// As whom, and with whom.
+    pub tls: crate::tls::Server,
 }
 
 /// The bounds on what comes in. All are above zero.
@@ -55,8 +59,10 @@ pub struct Limits {
     pub max_json_depth: usize,
     /// Connections of clients open at a time; one more is closed at once.
     pub max_connections: usize,
-    /// From a connection's opening, or from its last answer, to the end of the next request's head.
+    /// From a connection's opening, or on HTTP/1.1 from its last answer, to the end of the next request's head.
     pub header_timeout: Duration,
+    /// From the last answer on a client's connection until it is closed, whatever its protocol.
+    pub idle_timeout: Duration,
     /// From the head of a request to the end of its body; a slower one is answered with 408.
     pub body_timeout: Duration,
     /// Requests worked on at a time; one more is answered with 429.
@@ -74,6 +80,7 @@ impl Default for Limits {
             max_json_depth: 32,
             max_connections: 10_000,
             header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(5),
             max_in_flight: 256,
             default_timeout: Duration::from_millis(100),

@@ -48,7 +48,7 @@ fn run(cli: &Cli) -> Result<(), (u8, String)> {
     };
     logging::init(format, config.log().filter()).map_err(|error| bad(in_config(&error)))?;
     let settings = Settings::from_config(&config).map_err(|error| match error {
-        SettingsError::Tls(_) | SettingsError::Upstream(UpstreamError::Roots(_)) => failed(in_config(&error)),
+        SettingsError::Tls(_) | SettingsError::Upstream(UpstreamError::Tls(_)) => failed(in_config(&error)),
         SettingsError::Origin | SettingsError::Upstream(_) => bad(in_config(&error)),
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use front::Found;
 use front::metrics::Registry;
+use front::tls::TlsMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -42,6 +43,16 @@ struct Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Protocol {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fallback {
+    reason: &'static str,
 }
 
 /// Answers and escalations; a clone counts into the same ones, as with all of these.
@@ -127,22 +138,42 @@ pub(crate) struct UpstreamMetrics {
     took: Histogram,
     breaker: Gauge,
     connected: Gauge,
+    http3: Gauge,
+    in_use: Family<Protocol, Gauge>,
+    sent: Family<Protocol, Counter>,
+    fallbacks: Family<Fallback, Counter>,
+    pub(crate) tls: TlsMetrics,
 }
 
 impl UpstreamMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::unregistered();
+        let metrics = Self { tls: TlsMetrics::register(registry, "upstream"), ..Self::unregistered() };
         registry.register("upstream_replies", "What became of escalations", metrics.replies.clone());
         registry.register("upstream_seconds", "Waiting for the tier above, in seconds", metrics.took.clone());
         let states = "The breaker to the tier above: 0 closed, 1 half-open, 2 open";
         registry.register("upstream_breaker_state", states, metrics.breaker.clone());
-        registry.register("upstream_connected", "Whether the tier above is connected", metrics.connected.clone());
+        registry.register("upstream_connected", "Whether HTTP/2 gets to the tier above", metrics.connected.clone());
+        registry.register("upstream_protocol", "1: escalations go by this protocol now", metrics.in_use.clone());
+        registry.register("upstream_requests", "Requests sent up, by protocol", metrics.sent.clone());
+        let fallbacks = "Requests that HTTP/3 lost and HTTP/2 took over, by why";
+        registry.register("upstream_fallbacks", fallbacks, metrics.fallbacks.clone());
+        metrics.show_protocol();
         metrics
     }
 
     pub(crate) fn unregistered() -> Self {
         let took = Histogram::new(OVER_NETWORK);
-        Self { replies: Family::default(), took, breaker: Gauge::default(), connected: Gauge::default() }
+        Self {
+            replies: Family::default(),
+            took,
+            breaker: Gauge::default(),
+            connected: Gauge::default(),
+            http3: Gauge::default(),
+            in_use: Family::default(),
+            sent: Family::default(),
+            fallbacks: Family::default(),
+            tls: TlsMetrics::default(),
+        }
     }
 
     pub(crate) fn asked(&self, outcome: &'static str, took: Duration) {
@@ -159,8 +190,30 @@ impl UpstreamMetrics {
         self.breaker.set(level);
     }
 
+    /// HTTP/2 gets there, or no longer.
     pub(crate) fn connected(&self, connected: bool) {
         self.connected.set(connected.into());
+        self.show_protocol();
+    }
+
+    /// HTTP/3 gets there, or no longer.
+    pub(crate) fn http3(&self, up: bool) {
+        self.http3.set(up.into());
+        self.show_protocol();
+    }
+
+    fn show_protocol(&self) {
+        let (http2, http3) = (self.connected.get() > 0, self.http3.get() > 0);
+        self.in_use.get_or_create(&Protocol { protocol: "http3" }).set(http3.into());
+        self.in_use.get_or_create(&Protocol { protocol: "http2" }).set((http2 && !http3).into());
+    }
+
+    pub(crate) fn sent(&self, protocol: &'static str) {
+        self.sent.get_or_create(&Protocol { protocol }).inc();
+    }
+
+    pub(crate) fn fell_back(&self, reason: &'static str) {
+        self.fallbacks.get_or_create(&Fallback { reason }).inc();
     }
 }
 

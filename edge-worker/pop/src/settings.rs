@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use cdn_config::{Config, Role};
-use front::tls::{Pem, TlsError};
+use front::tls::{self, Identity, Pem, TlsError};
 use http::Uri;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use shared_model::ladder::TierLimits;
@@ -66,9 +66,9 @@ pub enum SettingsError {
 /// What is wrong with an upstream.
 #[derive(Debug, Error)]
 pub enum UpstreamError {
-    /// The roots cannot be used.
+    /// The roots, or this tier's own certificate and key, cannot be used.
     #[error(transparent)]
-    Roots(#[from] TlsError),
+    Tls(#[from] TlsError),
     /// The name cannot be in a certificate.
     #[error("`{name}` is not a name that a certificate can have: {reason}; set `upstream.server_name`")]
     Name {
@@ -100,12 +100,15 @@ impl Settings {
                 tier,
                 http: config.listen().http(),
                 https: config.listen().https().map(https).transpose().map_err(SettingsError::Tls)?,
+                tiers: config.listen().tiers().map(tiers).transpose().map_err(SettingsError::Tls)?,
+                http3: config.listen().http3(),
                 admin: config.listen().admin(),
                 limits: front::Limits {
                     max_body_bytes: limits.max_body_bytes(),
                     max_json_depth: limits.max_json_depth(),
                     max_connections: limits.max_connections(),
                     header_timeout: limits.header_timeout(),
+                    idle_timeout: limits.idle_timeout(),
                     body_timeout: limits.body_timeout(),
                     max_in_flight: limits.max_in_flight(),
                     default_timeout: limits.default_timeout(),
@@ -149,8 +152,16 @@ fn cache(cache: &cdn_config::Cache) -> Option<CacheSettings> {
 }
 
 fn https(https: &cdn_config::Https) -> Result<front::Https, TlsError> {
-    let (certificate, key) = (Pem::read(https.tls().certificate())?, Pem::read(https.tls().key())?);
-    Ok(front::Https { address: https.address(), tls: front::tls::server(&certificate, &key)? })
+    Ok(front::Https { address: https.address(), tls: tls::Server::open(identity(https.tls())?)? })
+}
+
+fn tiers(tiers: &cdn_config::Tiers) -> Result<front::Https, TlsError> {
+    let tls = tls::Server::only_for(identity(tiers.tls())?, Pem::read(tiers.client_ca())?)?;
+    Ok(front::Https { address: tiers.address(), tls })
+}
+
+fn identity(tls: &cdn_config::Tls) -> Result<Identity, TlsError> {
+    Identity::read(tls.certificate(), tls.key())
 }
 
 fn upstream(upstream: &cdn_config::Upstream) -> Result<UpstreamSettings, UpstreamError> {
@@ -162,7 +173,9 @@ fn upstream(upstream: &cdn_config::Upstream) -> Result<UpstreamSettings, Upstrea
             let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
             let name =
                 ServerName::try_from(bare.clone()).map_err(|reason| UpstreamError::Name { name: bare, reason })?;
-            Security::Tls { config: Box::new(front::tls::client(&Pem::read(tls.ca())?)?), name }
+            let own = Identity::read(tls.certificate(), tls.key())?;
+            let client = Box::new(tls::Client::known_as(own, Pem::read(tls.ca())?)?);
+            Security::Tls { client, name, http3: upstream.http3() }
         }
         (Some("http"), _) => Security::Plain,
         _ => return Err(UpstreamError::Url(url.clone())),
@@ -237,9 +250,10 @@ url = "http://region.example:8080"
     }
 
     #[test]
-    fn rejects_roots_that_are_not_there_and_names_the_section() {
-        let text = EDGE.replace("http://region", "https://region") + "ca = \"ca.crt\"\n";
+    fn rejects_files_that_are_not_there_and_names_the_section() {
+        let text = EDGE.replace("http://region", "https://region")
+            + "ca = \"ca.crt\"\ncertificate = \"edge.crt\"\nkey = \"edge.key\"\n";
         let refused = read(&text).expect_err("no such file").to_string();
-        assert!(refused.starts_with("invalid configuration for `upstream`: /etc/rung/ca.crt"), "{refused}");
+        assert!(refused.starts_with("invalid configuration for `upstream`: /etc/rung/edge.crt"), "{refused}");
     }
 }

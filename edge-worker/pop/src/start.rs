@@ -147,6 +147,12 @@ impl Running {
         self.front.https()
     }
 
+    /// Where the tiers below pass requests up.
+    #[must_use]
+    pub fn tiers(&self) -> Option<SocketAddr> {
+        self.front.tiers()
+    }
+
     /// Where the operations are.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
@@ -183,6 +189,8 @@ mod tests {
                 tier: Tier::Edge,
                 http: Some(address),
                 https: None,
+                tiers: None,
+                http3: false,
                 admin: address,
                 limits: front::Limits { default_timeout: Duration::from_secs(5), ..front::Limits::default() },
                 clients: front::Clients::default(),

@@ -25,6 +25,8 @@ struct Process {
     name: &'static str,
     child: Child,
     port: u16,
+    /// Where the tier below asks; an edge has none.
+    tiers: Option<u16>,
     admin: u16,
     log: PathBuf,
 }
@@ -37,9 +39,13 @@ impl Tiers {
         for name in ["origin", "region", "edge"] {
             let port = if name == "edge" && serve && is_free(FAVOURITE_PORT) { FAVOURITE_PORT } else { free_port()? };
             let admin = free_port()?;
+            let below = if name == "edge" { None } else { Some(free_port()?) };
             let config = work.join(format!("{name}.toml"));
-            let upstream = tiers.0.last().map(|p| p.port);
-            std::fs::write(&config, rung_toml(name, port, admin, upstream, bundle, certs)?)?;
+            let upstream = tiers.0.last().and_then(|p| p.tiers);
+            std::fs::write(
+                &config,
+                rung_toml(name, Ports { https: port, tiers: below, admin, upstream }, bundle, certs)?,
+            )?;
             let log = work.join(format!("{name}.log"));
             let child = Command::new(program(if name == "origin" { "origin" } else { "pop" })?)
                 .arg("--config")
@@ -48,7 +54,7 @@ impl Tiers {
                 .stdout(Stdio::null())
                 .stderr(File::create(&log)?)
                 .spawn()?;
-            tiers.0.push(Process { name, child, port, admin, log });
+            tiers.0.push(Process { name, child, port, tiers: below, admin, log });
             tiers.wait_until_ready(&client).await?;
         }
         Ok(tiers)
@@ -107,25 +113,27 @@ impl Drop for Tiers {
     }
 }
 
-fn rung_toml(
-    tier: &str,
-    port: u16,
+/// Where a tier listens, and where the one above does.
+struct Ports {
+    https: u16,
+    tiers: Option<u16>,
     admin: u16,
     upstream: Option<u16>,
-    bundle: &Path,
-    certs: &Certs,
-) -> Result<String, Error> {
+}
+
+fn rung_toml(tier: &str, ports: Ports, bundle: &Path, certs: &Certs) -> Result<String, Error> {
     let absolute = |path: &Path| std::path::absolute(path).map(|p| p.display().to_string());
-    let mut text = format!(
-        "schema_version = 1\ntier = {tier:?}\n\n[listen]\nhttps = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"\n\n\
-         [tls]\ncertificate = {:?}\nkey = {:?}\n\n[[model]]\nbundle = {:?}\n\n[limits]\ndefault_timeout_ms = 1000\n",
-        absolute(&certs.certificate)?,
-        absolute(&certs.key)?,
-        absolute(bundle)?,
-    );
+    let Ports { https, tiers, admin, upstream } = ports;
+    let (ca, certificate, key) = (absolute(&certs.ca)?, absolute(&certs.certificate)?, absolute(&certs.key)?);
+    let mut text = format!("schema_version = 1\ntier = {tier:?}\n\n[listen]\nhttps = \"127.0.0.1:{https}\"\n");
+    text += &tiers.map(|port| format!("tiers = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
+    text += &format!("admin = \"127.0.0.1:{admin}\"\n\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    text += &tiers.map(|_| format!("client_ca = {ca:?}\n")).unwrap_or_default();
+    text += &format!("\n[[model]]\nbundle = {:?}\n\n[limits]\ndefault_timeout_ms = 1000\n", absolute(bundle)?);
     if let Some(port) = upstream {
-        let (ca, worker) = (absolute(&certs.ca)?, absolute(Path::new("target/worker/worker.wasm"))?);
+        let worker = absolute(Path::new("target/worker/worker.wasm"))?;
         text += &format!("\n[upstream]\nurl = \"https://localhost:{port}\"\nca = {ca:?}\n");
+        text += &format!("certificate = {certificate:?}\nkey = {key:?}\n");
         text += &format!("\n[worker]\nwasm = {worker:?}\ninstances = 1\nmax_rank_ms = 1000\n");
     }
     Ok(text)

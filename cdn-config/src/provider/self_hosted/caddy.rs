@@ -3,14 +3,6 @@
 use super::{NOTICE, Site};
 use crate::render::{RenderError, fill};
 
-const NO_ESCALATIONS: &str = "
-\t# Tiers talk to each other directly.
-\thandle /v1/escalate {
-\t\theader Content-Type application/problem+json
-\t\trespond `{\"type\":\"urn:rung:problem:not-found\",\"title\":\"No such path\",\"status\":404,\"detail\":\"there is nothing at /v1/escalate\"}` 404
-\t}
-";
-
 pub(super) fn file(site: &Site<'_>) -> Result<String, RenderError> {
     let front = site.front()?;
     let limits = site.config.limits();
@@ -31,7 +23,6 @@ pub(super) fn file(site: &Site<'_>) -> Result<String, RenderError> {
             ("address", &front.tier.to_string()),
             ("admin", &front.admin.to_string()),
             ("keepalive", &keepalive),
-            ("escalate", if site.takes_escalations() { NO_ESCALATIONS } else { "" }),
             ("max_connections", &limits.max_connections().to_string()),
             ("header_timeout", &limits.header_timeout().as_millis().to_string()),
             ("read_timeout", &front.answer_timeout.as_millis().to_string()),

@@ -7,14 +7,6 @@ use crate::render::{RenderError, fill};
 pub(super) const CHAIN: &str = "/etc/rung/proxy.crt";
 pub(super) const KEY: &str = "/etc/rung/proxy.key";
 
-const NO_ESCALATIONS: &str = r#"
-    # Tiers talk to each other directly.
-    location = /v1/escalate {
-        default_type application/problem+json;
-        return 404 '{"type":"urn:rung:problem:not-found","title":"No such path","status":404,"detail":"there is nothing at `/v1/escalate`"}';
-    }
-"#;
-
 pub(super) fn site(site: &Site<'_>) -> Result<String, RenderError> {
     let front = site.front()?;
     let limits = site.config.limits();
@@ -36,7 +28,6 @@ pub(super) fn site(site: &Site<'_>) -> Result<String, RenderError> {
             ("chain", chain),
             ("key", key),
             ("keepalive", &keepalive),
-            ("escalate", if site.takes_escalations() { NO_ESCALATIONS } else { "" }),
             ("max_connections", &limits.max_connections().to_string()),
             ("max_body_bytes", &limits.max_body_bytes().to_string()),
             ("header_timeout", &limits.header_timeout().as_millis().to_string()),

@@ -40,7 +40,7 @@ fn write(site: &Site<'_>, folder: &Folder, out: &mut String) -> std::fmt::Result
     for (_, path) in site.named_files().filter(|(named, _)| is_secret(named)) {
         writeln!(out, "   chown root:rung {0} && chmod 640 {0}", quoted(&path))?;
     }
-    if site.config.listen().https().is_some() {
+    if site.takes_udp() {
         writeln!(out, "   sysctl --system")?;
     }
     writeln!(out, "   runuser -u rung -- cdn-config check {home}/rung.toml")?;
@@ -107,8 +107,8 @@ fn notes(site: &Site<'_>, out: &mut String) -> std::fmt::Result {
             }
         }
     }
-    if site.options.proxy != Proxy::None && site.takes_escalations() {
-        writeln!(out, "   - The proxy does not pass /v1/escalate on: tiers below talk to this one directly.")?;
+    if let Some(tiers) = listen.tiers() {
+        writeln!(out, "   - The tiers below come to {}, by TCP and (HTTP/3) UDP: no proxy stands there.", tiers.address())?;
     }
     Ok(())
 }

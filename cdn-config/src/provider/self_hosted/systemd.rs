@@ -108,7 +108,7 @@ pub(super) fn user() -> String {
 
 pub(super) fn sysctl() -> String {
     format!(
-        "{NOTICE}# HTTP/3 is UDP: one socket for all clients of listen.https, which the usual 208 KiB do not serve.\n\
+        "{NOTICE}# HTTP/3 is UDP: one socket for all clients of a listener, which the usual 208 KiB do not serve.\n\
          net.core.rmem_max = 7500000\nnet.core.wmem_max = 7500000\n"
     )
 }

@@ -68,7 +68,7 @@ async fn any_other_page_is_not_told_that_it_may() {
 #[tokio::test]
 async fn tiers_are_no_pages() {
     let rig = rig().await;
-    rig.http1().await.send(preflight("/v1/escalate", SHOP)).await.is_problem(405, "method-not-allowed");
+    rig.http1().await.send(preflight("/v1/escalate", SHOP)).await.is_problem(404, "not-found");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn ready_says_draining_while_what_is_in_flight_finishes() {
 
 #[tokio::test]
 async fn what_outlasts_a_drain_is_503() {
-    for protocol in ["http/1.1", "h2"] {
+    for protocol in ["http/1.1", "h2", "h3"] {
         let rig = Rig::start().await;
         let in_flight = rig.tls(protocol).await.start(post(RANK, &asking("held")));
         rig.probe.held(1).await;
@@ -54,7 +54,8 @@ async fn what_outlasts_a_drain_is_503() {
 #[tokio::test]
 async fn idle_connections_do_not_hold_up_a_drain() {
     let rig = Rig::start().await;
-    let idle = [rig.http1().await, rig.http2().await, rig.tls("http/1.1").await, rig.tls("h2").await];
+    let tls = [rig.tls("http/1.1").await, rig.tls("h2").await, rig.tls("h3").await];
+    let idle: Vec<_> = [rig.http1().await, rig.http2().await].into_iter().chain(tls).collect();
     let _silent = TcpStream::connect(rig.http).await.unwrap();
     for client in &idle {
         assert_eq!(client.send(post(RANK, &asking("movies"))).await.status, 200);

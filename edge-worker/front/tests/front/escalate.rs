@@ -39,7 +39,7 @@ fn escalation(model: &str) -> Escalation {
 
 async fn sent(rig: &Rig, body: Vec<u8>) -> rig::Reply {
     let request = Request::post(ESCALATE_PATH).header("content-type", CBOR).header("x-request-id", "from-the-edge");
-    rig.tls("h2").await.send(request.body(Full::new(Bytes::from(body))).unwrap()).await
+    rig.tier("h2").await.send(request.body(Full::new(Bytes::from(body))).unwrap()).await
 }
 
 #[tokio::test]
@@ -109,13 +109,6 @@ async fn an_escalation_with_k_of_zero_is_422() {
     escalation.request.k = 0;
     let problem = sent(&Rig::region().await, to_cbor(&escalation)).await.is_problem(422, "invalid-request");
     assert_eq!(problem["field"], "k");
-}
-
-#[tokio::test]
-async fn there_is_nothing_to_escalate_to_at_the_edge() {
-    let rig = Rig::start().await;
-    sent(&rig, to_cbor(&escalation("movies"))).await.is_problem(404, "not-found");
-    assert!(rig.probe.calls().is_empty());
 }
 
 #[tokio::test]

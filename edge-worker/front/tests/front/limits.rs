@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use front::Limits;
+use shared_model::wire::Tier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::rig::{RANK, Rig, asking, post};
+use crate::rig::{RANK, Rig, TOO_LONG, asking, post};
 
 /// Sends the start of something, and tells how long the front waits for the rest.
 async fn patience(address: std::net::SocketAddr, start: &[u8]) -> Duration {
@@ -37,6 +38,40 @@ async fn a_connection_that_asks_nothing_in_time_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_asks_nothing_more_is_closed_whatever_its_protocol() {
+    let idle_timeout = Duration::from_millis(300);
+    let rig = Rig::with(Limits { idle_timeout, ..Limits::default() }).await;
+    for protocol in ["http/1.1", "h2", "h3"] {
+        let client = rig.tls(protocol).await;
+        assert_eq!(client.send(post(RANK, &asking("movies"))).await.status, 200);
+        let asked = Instant::now();
+        while rig.metric("edge_open_connections").await > 0.0 {
+            assert!(asked.elapsed() < TOO_LONG, "{protocol}: it is never closed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(asked.elapsed() >= idle_timeout - Duration::from_millis(50), "{protocol}: {:?}", asked.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_under_way_is_not_idle_and_a_tiers_never_is() {
+    let idle_timeout = Duration::from_millis(100);
+    let rig = Rig::at(Tier::Region, Limits { idle_timeout, ..Limits::default() }).await;
+    let tiers = [rig.tier("h2").await, rig.tier("h3").await];
+    let clients = [rig.tls("h2").await, rig.tls("h3").await];
+    let held: Vec<_> = clients.iter().map(|client| client.start(post(RANK, &asking("held")))).collect();
+    rig.probe.held(2).await;
+    tokio::time::sleep(4 * idle_timeout).await;
+    rig.probe.release(2);
+    for reply in held {
+        assert_eq!(reply.await.unwrap().status, 200);
+    }
+    for tier in tiers {
+        assert_eq!(tier.send(post(RANK, "{}")).await.status, 404);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_too_many_is_closed_at_once_and_the_admin_listener_still_answers() {
     let rig = Rig::with(Limits { max_connections: 1, ..Limits::default() }).await;
     let only = rig.http1().await;
@@ -51,7 +86,7 @@ async fn a_connection_too_many_is_closed_at_once_and_the_admin_listener_still_an
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
     let rig = Rig::with(Limits { max_in_flight: 1, ..Limits::default() }).await;
-    for protocol in ["http/1.1", "h2"] {
+    for protocol in ["http/1.1", "h2", "h3"] {
         let client = rig.tls(protocol).await;
         let left = client.start(post(RANK, &asking("held")));
         rig.probe.held(1).await;

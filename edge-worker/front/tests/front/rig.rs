@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use front::tls::{self, Pem};
+use front::tls::{self, Identity, Pem};
 use front::{
     Call, Clients, Drained, Failure, Found, Front, Given, Health, Https, Limits, Popular, Ranker, Serving, Settings,
 };
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -23,8 +23,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+pub(crate) mod http3;
+
 /// Nothing in these tests takes this long.
-const TOO_LONG: Duration = Duration::from_secs(10);
+pub(crate) const TOO_LONG: Duration = Duration::from_secs(20);
 
 /// What the tier says when it is asked for the time of its backlog.
 pub(crate) const BACKLOG: Duration = Duration::from_secs(2);
@@ -163,9 +165,18 @@ pub(crate) struct Rig {
     pub(crate) probe: Arc<Probe>,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) tiers: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
+    own: Identity,
     roots: Pem,
     front: Front,
+}
+
+/// A certificate for `localhost` that vouches for itself, and its key.
+pub(crate) fn identity() -> (Identity, Pem) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let certificate = Pem::new("test.crt", made.cert.pem());
+    (Identity::new(certificate.clone(), Pem::new("test.key", made.signing_key.serialize_pem())), certificate)
 }
 
 impl Rig {
@@ -187,23 +198,29 @@ impl Rig {
     }
 
     pub(crate) async fn facing(tier: Tier, limits: Limits, clients: Clients) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let certificate = Pem::new("test.crt", made.cert.pem());
-        let key = Pem::new("test.key", made.signing_key.serialize_pem());
+        let (own, roots) = identity();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let below = tls::Server::only_for(own.clone(), roots.clone()).expect("an identity");
         let settings = Settings {
             tier,
             http: Some(any),
-            https: Some(Https { address: any, tls: tls::server(&certificate, &key).expect("an identity") }),
+            https: Some(Https { address: any, tls: tls::Server::open(own.clone()).expect("an identity") }),
+            tiers: (tier > Tier::Edge).then_some(Https { address: any, tls: below }),
+            http3: true,
             admin: any,
             limits,
             clients,
             drain_notice: Duration::ZERO,
         };
-        let probe = Arc::new(Probe::new());
+        Self::of(settings, own, roots).await
+    }
+
+    /// A front of these settings, which has an identity and a certificate that vouches for it.
+    pub(crate) async fn of(settings: Settings, own: Identity, roots: Pem) -> Self {
+        let (probe, tier) = (Arc::new(Probe::new()), settings.tier);
         let front = front::serve(settings, probe.clone(), front::metrics::registry(tier)).await.expect("it starts");
         let (http, https) = (front.http().expect("bound"), front.https().expect("bound"));
-        Self { probe, http, https, admin: front.admin(), roots: certificate, front }
+        Self { probe, http, https, tiers: front.tiers(), admin: front.admin(), own, roots, front }
     }
 
     /// Starts to drain, and goes on.
@@ -224,16 +241,26 @@ impl Rig {
         Client::http2(tcp(self.http).await).await
     }
 
+    /// A client like any other, by the protocol's name in TLS.
     pub(crate) async fn tls(&self, protocol: &str) -> Client {
-        let mut config = tls::client(&self.roots).expect("a root");
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let name = ServerName::try_from("localhost").expect("a name");
-        let io = TlsConnector::from(Arc::new(config)).connect(name, tcp(self.https).await).await.expect("a handshake");
-        assert_eq!(io.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
-        match protocol {
-            "h2" => Client::http2(io).await,
-            _ => Client::http1(io).await,
+        let client = tls::Client::anonymous(self.roots.clone()).expect("a root");
+        Client::connect(self.https, &client, protocol).await.expect("a connection")
+    }
+
+    /// The tier below.
+    pub(crate) async fn tier(&self, protocol: &str) -> Client {
+        let client = tls::Client::known_as(self.own.clone(), self.roots.clone()).expect("an identity");
+        Client::connect(self.tiers.expect("bound"), &client, protocol).await.expect("a connection")
+    }
+
+    /// Somebody who knows whom to trust, and is perhaps known.
+    pub(crate) fn stranger(&self, identity: Option<Identity>) -> tls::Client {
+        let roots = self.roots.clone();
+        match identity {
+            Some(identity) => tls::Client::known_as(identity, roots),
+            None => tls::Client::anonymous(roots),
         }
+        .expect("a client")
     }
 
     /// Ranks with a body over a connection of its own.
@@ -289,9 +316,29 @@ pub(crate) struct Client(Arc<tokio::sync::Mutex<Sender>>);
 enum Sender {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
+    Http3(http3::Sender),
 }
 
+/// What went wrong, in words.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
 impl Client {
+    /// Connects and speaks this protocol: `http/1.1`, `h2` or `h3`.
+    pub(crate) async fn connect(at: SocketAddr, client: &tls::Client, protocol: &str) -> Result<Self, Error> {
+        let mut config = client.config().as_ref().clone();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        if protocol == "h3" {
+            return Ok(Self(Arc::new(Sender::Http3(http3::Sender::connect(at, config).await?).into())));
+        }
+        let name = ServerName::try_from("localhost").expect("a name");
+        let io = TlsConnector::from(Arc::new(config)).connect(name, tcp(at).await).await?;
+        assert_eq!(io.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+        Ok(match protocol {
+            "h2" => Self::http2(io).await,
+            _ => Self::http1(io).await,
+        })
+    }
+
     async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.expect("a connection");
         tokio::spawn(connection);
@@ -309,7 +356,7 @@ impl Client {
         timeout(TOO_LONG, self.try_send(request)).await.expect("an answer in time").expect("an answer")
     }
 
-    pub(crate) async fn try_send(&self, request: Request<Full<Bytes>>) -> hyper::Result<Reply> {
+    pub(crate) async fn try_send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Error> {
         let sender = &mut *self.0.lock().await;
         let response = match sender {
             Sender::Http1(sender) => {
@@ -321,9 +368,11 @@ impl Client {
                 let mut stream = sender.clone();
                 stream.send_request(request).await?
             }
+            Sender::Http3(sender) => return sender.send(request).await,
         };
         let (head, body) = response.into_parts();
-        Ok(Reply { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: head.status, version: head.version, headers: head.headers, body })
     }
 
     /// Sends without waiting; on HTTP/2 the answers of one connection come in any order.
@@ -332,10 +381,27 @@ impl Client {
         tokio::spawn(async move { client.send(request).await })
     }
 
-    /// Another handle to the same HTTP/2 connection, which does not wait for this one's answers.
+    /// Begins a request on an HTTP/3 connection, and leaves it to the test.
+    pub(crate) async fn open_http3(&self, request: Request<Full<Bytes>>) -> http3::Stream {
+        match &mut *self.0.lock().await {
+            Sender::Http3(sender) => sender.open(request).await.expect("a stream"),
+            Sender::Http1(_) | Sender::Http2(_) => panic!("it is another protocol's"),
+        }
+    }
+
+    /// Whether an HTTP/3 connection takes new requests.
+    pub(crate) async fn is_open_http3(&self, request: Request<Full<Bytes>>) -> bool {
+        match &mut *self.0.lock().await {
+            Sender::Http3(sender) => sender.open(request).await.is_ok(),
+            Sender::Http1(_) | Sender::Http2(_) => panic!("it is another protocol's"),
+        }
+    }
+
+    /// Another handle to the same HTTP/2 or HTTP/3 connection, which does not wait for this one's answers.
     pub(crate) async fn another(&self) -> Self {
         match &*self.0.lock().await {
             Sender::Http2(sender) => Self(Arc::new(Sender::Http2(sender.clone()).into())),
+            Sender::Http3(sender) => Self(Arc::new(Sender::Http3(sender.clone()).into())),
             Sender::Http1(_) => panic!("an HTTP/1 connection answers one request at a time"),
         }
     }
@@ -345,6 +411,7 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }

@@ -14,6 +14,8 @@ async fn refused(http: Option<SocketAddr>) -> String {
         tier: Tier::Region,
         http,
         https: None,
+        tiers: None,
+        http3: false,
         admin: SocketAddr::from(([127, 0, 0, 1], 0)),
         limits: Limits::default(),
         clients: front::Clients::default(),
@@ -25,7 +27,7 @@ async fn refused(http: Option<SocketAddr>) -> String {
 
 #[tokio::test]
 async fn rejects_settings_without_a_listener_for_requests() {
-    assert_eq!(refused(None).await, "no listener for requests: give `http`, `https` or both an address");
+    assert_eq!(refused(None).await, "no listener for requests: give `http`, `https` or `tiers` an address");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::guest::PoolSize;
 use crate::guest::handmade::{self, failing, load, moody, program, refused, worker};
 use crate::metrics::{GuestMetrics, UpstreamMetrics};
 use crate::sample;
-use crate::upstream::{BreakerSettings, Security, UpstreamSettings};
+use crate::upstream::above::Above;
 
 fn served() -> Served {
     let folder = TempDir::new().expect("a folder");
@@ -28,25 +28,9 @@ fn edge(text: &str, upstream: Option<Upstream>) -> Service {
 
 /// A tier above whose own guest is of the given program, and the way to it.
 async fn above(text: &str) -> (front::Front, Upstream) {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let settings = front::Settings {
-        tier: Tier::Region,
-        http: Some(address),
-        https: None,
-        admin: address,
-        limits: front::Limits::default(),
-        clients: front::Clients::default(),
-        drain_notice: Duration::ZERO,
-    };
-    let service = std::sync::Arc::new(edge(text, None));
-    let front = front::serve(settings, service, front::metrics::registry(Tier::Region)).await.expect("a front");
-    let settings = UpstreamSettings {
-        authority: front.http().expect("an address").to_string().parse().expect("an authority"),
-        security: Security::Plain,
-        connect_timeout: Duration::from_secs(2),
-        breaker: BreakerSettings::default(),
-    };
-    (front, Upstream::new(settings, UpstreamMetrics::unregistered()))
+    let above = Above::start(Tier::Region, edge(text, None), false).await;
+    let upstream = Upstream::new(above.settings(false), UpstreamMetrics::unregistered());
+    (above.front, upstream)
 }
 
 fn call(request: RankRequest, timeout: Duration) -> Call {

@@ -1,19 +1,28 @@
 //! One HTTP/2 connection to the tier above, made ahead of need and made again when it is lost.
+//!
+//! It is there once the tier above has answered a greeting: a TLS handshake is over at this end before the other has
+//! looked at our certificate.
 
+use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use front::tls::{Fault, Rotation};
+use http::{Request, Uri};
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::overheard::Overheard;
 use super::{Security, UpstreamSettings};
 use crate::metrics::UpstreamMetrics;
 
@@ -32,6 +41,7 @@ type Sender = SendRequest<Full<Bytes>>;
 #[derive(Debug)]
 pub(super) struct Link {
     state: watch::Receiver<State>,
+    peer: watch::Receiver<Option<SocketAddr>>,
     keeper: AbortHandle,
 }
 
@@ -46,10 +56,16 @@ enum State {
 
 impl Link {
     /// Connects, and keeps connected until dropped.
-    pub(super) fn keep(settings: UpstreamSettings, metrics: UpstreamMetrics) -> Self {
+    pub(super) fn keep(target: Target, metrics: UpstreamMetrics) -> Self {
         let (tell, state) = watch::channel(State::Connecting);
-        let keeper = tokio::spawn(keep(settings, tell, metrics)).abort_handle();
-        Self { state, keeper }
+        let (tell_peer, peer) = watch::channel(None);
+        let keeper = tokio::spawn(keep(target, tell, tell_peer, metrics)).abort_handle();
+        Self { state, peer, keeper }
+    }
+
+    /// The address that it was last connected to.
+    pub(super) fn peer(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.peer.clone()
     }
 
     /// A handle to send on; waits while an attempt is under way that may well succeed.
@@ -78,21 +94,38 @@ impl Drop for Link {
     }
 }
 
-async fn keep(settings: UpstreamSettings, tell: watch::Sender<State>, metrics: UpstreamMetrics) {
-    let upstream = settings.authority.clone();
+/// Whom to connect to.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) settings: UpstreamSettings,
+    /// `Some` exactly when the settings say TLS.
+    pub(super) tls: Option<Rotation<ClientConfig>>,
+    /// Where a greeting goes.
+    pub(super) uri: Uri,
+}
+
+async fn keep(
+    target: Target,
+    tell: watch::Sender<State>,
+    tell_peer: watch::Sender<Option<SocketAddr>>,
+    metrics: UpstreamMetrics,
+) {
+    let upstream = target.settings.authority.clone();
+    let connect_timeout = target.settings.connect_timeout;
     let mut pause = FIRST_PAUSE;
     loop {
-        let reason = match timeout(settings.connect_timeout, connect(&settings)).await {
-            Ok(Ok((sender, connection))) => {
+        let reason = match timeout(connect_timeout, connect(&target)).await {
+            Ok(Ok(Connected { sender, ended, peer })) => {
                 tracing::info!(%upstream, "connected to the tier above");
                 metrics.connected(true);
+                tell_peer.send_replace(Some(peer));
                 tell.send_replace(State::Up(sender));
                 let since = Instant::now();
-                let ended = connection.await;
+                let ended = ended.await;
                 metrics.connected(false);
                 if since.elapsed() >= STEADY {
                     // It was there a moment ago: what comes now may wait for the next attempt.
-                    tracing::warn!(%upstream, reason = ended, "lost the tier above, connecting again");
+                    tracing::warn!(%upstream, reason = %ended, "lost the tier above, connecting again");
                     tell.send_replace(State::Connecting);
                     pause = FIRST_PAUSE;
                     continue;
@@ -100,43 +133,69 @@ async fn keep(settings: UpstreamSettings, tell: watch::Sender<State>, metrics: U
                 ended
             }
             Ok(Err(reason)) => reason,
-            Err(_) => format!("not connected within {:?}", settings.connect_timeout),
+            Err(_) => Unconnected::Other(format!("not connected within {connect_timeout:?}")),
         };
-        tracing::warn!(%upstream, reason, again_in = ?pause, "cannot connect to the tier above");
-        tell.send_replace(State::Down(reason.into()));
+        if let Unconnected::Tls(fault) = &reason {
+            metrics.tls.failed(fault);
+        }
+        tracing::warn!(%upstream, %reason, again_in = ?pause, "cannot connect to the tier above");
+        tell.send_replace(State::Down(reason.to_string().into()));
         sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
     }
 }
 
-/// What ends when the connection does, with the reason.
-type Ended = std::pin::Pin<Box<dyn Future<Output = String> + Send>>;
+/// Why there is no connection, or no longer.
+#[derive(Debug, thiserror::Error)]
+enum Unconnected {
+    #[error("{0}")]
+    Tls(Fault),
+    #[error("{0}")]
+    Other(String),
+}
 
-async fn connect(settings: &UpstreamSettings) -> Result<(Sender, Ended), String> {
-    let default_port = match settings.security {
-        Security::Plain => 80,
-        Security::Tls { .. } => 443,
-    };
-    let host = settings.authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = settings.authority.port_u16().unwrap_or(default_port);
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    match &settings.security {
-        Security::Plain => handshake(TokioIo::new(stream)).await,
-        Security::Tls { config, name } => {
-            let mut config = config.as_ref().clone();
-            config.alpn_protocols = vec![b"h2".to_vec()];
-            let tls = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream);
-            let stream = tls.await.map_err(|error| format!("TLS: {error}"))?;
-            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-                return Err("it does not speak HTTP/2 over TLS".to_owned());
-            }
-            handshake(TokioIo::new(stream)).await
-        }
+impl Unconnected {
+    fn of(error: &dyn Error) -> Self {
+        Self::Other(error.to_string())
     }
 }
 
-async fn handshake<T>(io: T) -> Result<(Sender, Ended), String>
+/// What ends when the connection does, with the reason.
+type Ended = std::pin::Pin<Box<dyn Future<Output = Unconnected> + Send>>;
+
+struct Connected {
+    sender: Sender,
+    ended: Ended,
+    peer: SocketAddr,
+}
+
+async fn connect(target: &Target) -> Result<Connected, Unconnected> {
+    let Target { settings, tls, uri } = target;
+    let default_port = if tls.is_some() { 443 } else { 80 };
+    let host = settings.authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = settings.authority.port_u16().unwrap_or(default_port);
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| Unconnected::of(&error))?;
+    stream.set_nodelay(true).map_err(|error| Unconnected::of(&error))?;
+    let peer = stream.peer_addr().map_err(|error| Unconnected::of(&error))?;
+    let (sender, ended) = match (tls, &settings.security) {
+        (Some(tls), Security::Tls { name, .. }) => {
+            let mut config = tls.current().as_ref().clone();
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let connecting = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream);
+            let stream = connecting.await.map_err(|error| Unconnected::Tls(Fault::of_io(&error)))?;
+            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Err(Unconnected::Other("it does not speak HTTP/2 over TLS".to_owned()));
+            }
+            let (stream, ear) = Overheard::new(TokioIo::new(stream));
+            greeted(stream, uri).await.map_err(|reason| ear.fault().map_or(reason, Unconnected::Tls))?
+        }
+        _ => greeted(TokioIo::new(stream), uri).await?,
+    };
+    Ok(Connected { sender, ended, peer })
+}
+
+/// Speaks HTTP/2, and waits for the answer to a greeting. Any answer will do: whoever gives one has let us in.
+async fn greeted<T>(io: T, uri: &Uri) -> Result<(Sender, Ended), Unconnected>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -146,16 +205,28 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true);
-    let (sender, connection) = builder.handshake(io).await.map_err(|error| error.to_string())?;
-    Ok((sender, Box::pin(ended(connection))))
+    let (mut sender, connection) = builder.handshake(io).await.map_err(|error| Unconnected::of(&error))?;
+    let mut ended: Ended = Box::pin(ended(connection));
+    let mut greeting = Request::new(Full::default());
+    *greeting.uri_mut() = uri.clone();
+    let answer = tokio::select! {
+        biased;
+        reason = &mut ended => return Err(reason),
+        answer = sender.send_request(greeting) => answer,
+    };
+    match answer {
+        Ok(_answer) => Ok((sender, ended)),
+        // The connection knows better why.
+        Err(_) => Err(ended.await),
+    }
 }
 
-async fn ended<T>(connection: Connection<T, Full<Bytes>, TokioExecutor>) -> String
+async fn ended<T>(connection: Connection<T, Full<Bytes>, TokioExecutor>) -> Unconnected
 where
     T: Read + Write + Unpin + Send + 'static,
 {
     match connection.await {
-        Ok(()) => "it closed the connection".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(()) => Unconnected::Other("it closed the connection".to_owned()),
+        Err(error) => Unconnected::of(&error),
     }
 }

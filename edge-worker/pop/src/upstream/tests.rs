@@ -1,15 +1,17 @@
 //! Tests against servers on the loopback, well-behaved and not.
 
+mod over_tls;
+mod wire;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use front::{Call, Failure, Front, Health, Ranker, Serving};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use shared_model::wire::{Answer, Digest, Reason, Refusal, Stamp, Tier, Timing, Why};
+use shared_model::wire::{Answer, Digest, Reason, Stamp, Tier, Timing, Why};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -45,7 +47,8 @@ fn escalation() -> Escalation {
     Escalation { request, stamp: STAMP, from: Tier::Edge, why: Why::Unsure, remaining_us: 0, part: None }
 }
 
-/// An HTTP/2 server that answers with what a closure says; dropped, it is gone with its connections.
+/// An HTTP/2 server that greets, and answers all else with what a closure says; dropped, it is gone with its
+/// connections.
 struct Server {
     address: SocketAddr,
     _tasks: JoinSet<()>,
@@ -72,10 +75,13 @@ impl Server {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let answer = answer.clone();
-                let service = service_fn(move |request| {
-                    let answer = answer(request);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = (request.method() == Method::POST).then(|| answer(request));
                     async move {
-                        let (status, body) = answer.await;
+                        let (status, body) = match answer {
+                            Some(answer) => answer.await,
+                            None => (StatusCode::NO_CONTENT, Bytes::new()),
+                        };
                         let mut response = Response::new(Full::new(body));
                         *response.status_mut() = status;
                         Ok::<_, Infallible>(response)
@@ -284,73 +290,4 @@ async fn a_lost_connection_is_made_again() {
         sleep(Duration::from_millis(100)).await;
     }
     drop(again);
-}
-
-/// A tier above that answers or refuses by the request's k.
-struct Above;
-
-impl Ranker for Above {
-    async fn rank(&self, call: Call) -> Result<Answer, Failure> {
-        if call.request.k == 2 {
-            Ok(answer())
-        } else {
-            Err(Failure::Refused(Refusal { field: "k".to_owned(), message: "is not 2".to_owned() }))
-        }
-    }
-
-    fn health(&self) -> Health {
-        Health::Ready
-    }
-
-    fn models(&self) -> Vec<Serving> {
-        Vec::new()
-    }
-}
-
-/// A front with TLS, and its certificate, which is for `localhost`.
-async fn front_with_tls() -> (Front, front::tls::Pem) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let certificate = front::tls::Pem::new("above.crt", made.cert.pem());
-    let key = front::tls::Pem::new("above.key", made.signing_key.serialize_pem());
-    let address = "127.0.0.1:0".parse().expect("an address");
-    let tls = front::tls::server(&certificate, &key).expect("an identity");
-    let settings = front::Settings {
-        tier: Tier::Origin,
-        http: None,
-        https: Some(front::Https { address, tls }),
-        admin: address,
-        limits: front::Limits::default(),
-        clients: front::Clients::default(),
-        drain_notice: Duration::ZERO,
-    };
-    let registry = front::metrics::registry(Tier::Origin);
-    (front::serve(settings, Arc::new(Above), registry).await.expect("a front"), certificate)
-}
-
-fn over_tls(front: &Front, roots: &front::tls::Pem, name: &'static str) -> UpstreamSettings {
-    let config = Box::new(front::tls::client(roots).expect("roots"));
-    let name = ServerName::try_from(name).expect("a name");
-    UpstreamSettings { security: Security::Tls { config, name }, ..settings(front.https().expect("an address")) }
-}
-
-#[tokio::test]
-async fn a_front_answers_over_tls() {
-    let (front, roots) = front_with_tls().await;
-    let upstream = upstream(over_tls(&front, &roots, "localhost"));
-    let mut reply = answered(ask(&upstream, PATIENCE).await);
-    reply.timing = Timing::default();
-    assert_eq!(reply, answer());
-    let mut refused = escalation();
-    refused.request.k = 3;
-    let outcome = upstream.ask(refused, &RequestId::fresh(), Instant::now() + PATIENCE).await;
-    assert!(matches!(&outcome, Outcome::Reply(Reply::Refused(refusal)) if refusal.field == "k"), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn a_front_of_another_name_or_root_is_not_trusted() {
-    let (front, roots) = front_with_tls().await;
-    let (_other, other_roots) = front_with_tls().await;
-    for settings in [over_tls(&front, &roots, "elsewhere.example"), over_tls(&front, &other_roots, "localhost")] {
-        assert_eq!(ask(&upstream(settings), PATIENCE).await, Outcome::Gone);
-    }
 }
