@@ -64,8 +64,11 @@ pub(crate) const KEYS: &[Key] = &[
         .clients("another number of candidates goes up whole, or is refused at the origin"),
     Key::number(&MAX_K, "largest k; larger: up whole, 422 at the origin")
         .clients("another k goes up whole, or is refused at the origin"),
-    Key::number(&MAX_CONNECTIONS, "most connections of clients open at a time; the tiers below have as many of their own")
-        .clients("another number of connections is closed at once"),
+    Key::number(
+        &MAX_CONNECTIONS,
+        "most connections of clients open at a time; the tiers below have as many of their own",
+    )
+    .clients("another number of connections is closed at once"),
     Key::number(&HEADER_TIMEOUT_MS, "for a request's head").clients("connections are closed after another time"),
     Key::number(
         &IDLE_TIMEOUT_MS,
