@@ -5,5 +5,6 @@ pub mod certs;
 pub mod client;
 pub mod demo;
 pub mod judge;
+pub mod predictor;
 pub mod rows;
 pub mod stack;

@@ -1,6 +1,8 @@
 //! The path of policies to test, from the tuning users alone: safest first, each the cheapest that would pass with so
 //! much to spare if the certifying users were like the tuning ones.
 
+use std::collections::BTreeMap;
+
 use super::Level;
 use super::bound::is_below;
 use super::tally::Count;
@@ -19,9 +21,10 @@ const TO_ORIGIN: f64 = 80.0;
 ///
 /// `scale` is the number of certifying requests over that of tuning requests, and over the design effect.
 pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2]> {
-    let looks = Looks {
+    let mut looks = Looks {
         edge: Histogram::new(traces.iter().map(|t| (t.edge, false))),
         region: Histogram::new(traces.iter().map(|t| (t.region, false))),
+        sent: BTreeMap::new(),
         traces,
     };
     let mut path: Vec<[Steps; 2]> = Vec::new();
@@ -43,11 +46,20 @@ struct Looks<'a> {
     traces: &'a [&'a Trace],
     edge: Histogram,
     region: Histogram,
+    /// By the edge's steps: the aims share most of them.
+    sent: BTreeMap<Steps, Sent>,
+}
+
+/// What the region sees of what an edge sends up.
+struct Sent {
+    looks: Histogram,
+    /// In requests' worth.
+    candidates: f64,
 }
 
 impl Looks<'_> {
     /// The cheapest policy whose classes all pass.
-    fn cheapest(&self, passes: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
+    fn cheapest(&mut self, passes: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
         let boldest = (0..MARGINS).find(|i| passes(self.edge.sure(*i)));
         let edges = [boldest, None].into_iter().take(1 + usize::from(boldest.is_some()));
         let edges =
@@ -57,38 +69,43 @@ impl Looks<'_> {
     }
 
     /// What the region can do with what an edge sends up, with the cost of all of it; nothing if no tier does anything.
-    fn regions(&self, edge: Steps, passes: impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
-        let sent = self.traces.iter().filter(|t| edge.margin.is_none_or(|i| usize::from(t.edge.reached) <= i));
-        let look = |t: &&&Trace| match edge.doubt {
-            Some(width) => (t.parts[width].0, usize::from(t.edge.wide) > width),
-            None => (t.region, false),
-        };
-        let share = |t: &&&Trace| edge.doubt.map_or(1.0, |width| f64::from(t.parts[width].1));
-        let candidates: f64 = sent.clone().map(|t| share(&t)).sum();
-        let sent = Histogram::new(sent.map(|t| look(&t)));
-
-        let boldest = (0..MARGINS).find(|i| passes(sent.sure(*i)) && passes(self.region.sure(*i)));
+    fn regions(&mut self, edge: Steps, passes: impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
+        let Self { traces, region, sent, .. } = self;
+        let Sent { looks: sent, candidates } = sent.entry(edge).or_insert_with(|| Sent::by(edge, traces));
+        let boldest = (0..MARGINS).find(|i| passes(sent.sure(*i)) && passes(region.sure(*i)));
         let mut found = Vec::new();
         for margin in [boldest, None].into_iter().take(1 + usize::from(boldest.is_some())) {
             let narrowest =
-                (0..WIDTHS).find(|w| passes(sent.unsure(margin, *w)) && passes(self.region.unsure(margin, *w)));
+                (0..WIDTHS).find(|w| passes(sent.unsure(margin, *w)) && passes(region.unsure(margin, *w)));
             for doubt in [narrowest, None].into_iter().take(1 + usize::from(narrowest.is_some())) {
-                let region = Steps { margin, doubt };
-                if region == Steps::default() && (edge.doubt.is_some() || edge == Steps::default()) {
+                let steps = Steps { margin, doubt };
+                if steps == Steps::default() && (edge.doubt.is_some() || edge == Steps::default()) {
                     continue;
                 }
                 let n = sent.all as f64;
                 let onward = sent.unsure(margin, 0).answered as f64;
                 let to_origin = match (doubt, edge.doubt) {
-                    (Some(_), _) => onward * TO_ORIGIN + onward / n.max(1.0) * candidates * TO_ORIGIN,
+                    (Some(_), _) => onward * TO_ORIGIN + onward / n.max(1.0) * *candidates * TO_ORIGIN,
                     (None, None) => onward * 2.0 * TO_ORIGIN,
                     // The region asks the edge for the whole request first.
                     (None, Some(_)) => onward * 2.0 * (TO_REGION + TO_ORIGIN),
                 };
-                found.push(((n + candidates) * TO_REGION + to_origin, [edge, region]));
+                found.push(((n + *candidates) * TO_REGION + to_origin, [edge, steps]));
             }
         }
         found
+    }
+}
+
+impl Sent {
+    fn by(edge: Steps, traces: &[&Trace]) -> Self {
+        let sent = traces.iter().filter(|t| edge.margin.is_none_or(|i| usize::from(t.edge.reached) <= i));
+        let look = |t: &&&Trace| match edge.doubt {
+            Some(width) => (t.parts[width].0, usize::from(t.edge.wide) > width),
+            None => (t.region, false),
+        };
+        let share = |t: &&&Trace| edge.doubt.map_or(1.0, |width| f64::from(t.parts[width].1));
+        Self { candidates: sent.clone().map(|t| share(&t)).sum(), looks: Histogram::new(sent.map(|t| look(&t))) }
     }
 }
 

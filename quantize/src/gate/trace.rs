@@ -28,7 +28,7 @@ pub(crate) struct Grid {
 }
 
 /// A tier's thresholds as positions on a [`Grid`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Steps {
     pub(crate) margin: Option<usize>,
     pub(crate) doubt: Option<usize>,

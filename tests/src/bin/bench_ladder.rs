@@ -13,13 +13,22 @@ use quantize::replay::{Replay, replay};
 use quantize::score::{Encoding, Scored, Scorer};
 use quantize::simulate::simulate;
 use rung_tests::client::Error;
+use rung_tests::predictor::{Known, Saved, features, saved};
 use rung_tests::rows::{Document, Row};
+use shared_model::gate::margin;
 
+/// Kinds of candidates, and what their files are called by: 100 at random, 100 popular ones, 1,000 at random.
+const SETS: [(&str, &str); 3] = [("random", ""), ("popular", ".popular"), ("thousand", ".1000")];
 const ALPHAS: [f64; 3] = [0.01, 0.02, 0.05];
 const DELTA: f64 = 0.05;
 const K: u32 = 10;
 /// The share of draws that may err: δ, and what 2,000 draws may miss it by.
 const MOST_ERRING: f64 = 0.065;
+
+/// Shares of requests that a tier answers, for what a predictor could save.
+const SHARES: [f64; 3] = [0.1, 0.3, 0.9];
+/// The share of a tier's answers that a predictor may lose.
+const MOST_LOST: f64 = 0.01;
 
 /// Certifies and replays the ladder of bundles.
 #[derive(Debug, Parser)]
@@ -28,7 +37,7 @@ struct Options {
     /// Bundles, as `MODEL=FOLDER`.
     #[arg(required = true)]
     bundles: Vec<String>,
-    /// A folder with requests.{gate,eval}[.popular].jsonl.
+    /// A folder with requests.{gate,eval}[.popular|.1000].jsonl.
     #[arg(long)]
     dir: PathBuf,
     /// Calibrations on users drawn from all requests; 0 leaves them out.
@@ -62,13 +71,14 @@ fn run(options: &Options) -> Result<(), Error> {
         let scorers = opened.scorers(&folder)?;
         let scorers: Vec<&Scorer> = scorers.iter().collect();
         let encoding = Encoding { schema: &opened.schema, catalog: &opened.catalog };
-        for kind in ["", ".popular"] {
+        for (kind, suffix) in SETS {
             let read = |of: &str| -> Result<Vec<Scored>, Error> {
-                let path = options.dir.join(format!("requests.{of}{kind}.jsonl"));
+                let path = options.dir.join(format!("requests.{of}{suffix}.jsonl"));
                 Ok(encoding.score(&path, &scorers, &Progress::shown())?.requests)
             };
             let (gate, eval) = (read("gate")?, read("eval")?);
-            let kind = if kind.is_empty() { "random" } else { "popular" };
+            let foreseen = options.dir.join(format!("requests.gate{suffix}.jsonl"));
+            rows.extend(foresight(kind, model, &std::fs::read_to_string(foreseen)?, &gate)?);
             let mut all = gate.clone();
             all.extend(eval.iter().cloned());
             for alpha in ALPHAS {
@@ -116,6 +126,29 @@ fn replayed(name: &str, model: &str, replay: &Replay) -> Vec<Row> {
         rows.push(row("sent_up_bytes", "bytes", upload.bytes));
     }
     rows
+}
+
+/// What foreseeing that a tier will not be sure could save it, whatever share of requests it answers.
+fn foresight(kind: &str, model: &str, lines: &str, scored: &[Scored]) -> Result<Vec<Row>, Error> {
+    let requests: Vec<serde_json::Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    if requests.len() != scored.len() {
+        return Err("some gate requests are not scored: what is foreseen would be of others".into());
+    }
+    let mut rows = Vec::new();
+    for (tier, at) in [("edge", 0), ("region", 1)] {
+        let known = requests.iter().zip(scored).filter_map(|(request, scored)| {
+            let margin = f64::from(margin(&scored.scores[at], K as usize)?);
+            Some(Known { user: scored.user.clone(), features: features(request), margin })
+        });
+        let known: Vec<Known> = known.collect();
+        for answered in SHARES {
+            let Saved { foreseen, scorings } = saved(&known, answered, MOST_LOST);
+            let name = format!("{kind}_predictor_{tier}_answering_{answered}");
+            rows.push(Row::new(&format!("{name}_scorings_saved"), model, "share", Some(scorings)));
+            rows.push(Row::new(&format!("{name}_variance_foreseen"), model, "share", Some(foreseen)));
+        }
+    }
+    Ok(rows)
 }
 
 fn simulated(name: &str, model: &str, (all, gate): (&[Scored], &[Scored]), alpha: f64, draws: u64) -> Vec<Row> {
