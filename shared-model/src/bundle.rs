@@ -245,6 +245,6 @@ impl FileEntry {
     }
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Digest(Sha256::digest(bytes).into()).to_string()
 }

@@ -191,7 +191,7 @@ impl Ladder {
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
         let arena = plan.arena();
-        let stamp = bundle.stamp();
+        let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
         let bundle::Manifest { model, version, policies, .. } = bundle.manifest;
         let variant = variant.name;
         Ok(Self { tier, limits, variant, model, version, stamp, policies, schema, catalog, binding, plan, arena })
