@@ -4,7 +4,7 @@
 //! listen ─ sniff / TLS ─ connection (HTTP/1.1, HTTP/2) ─ router ─┬─ rank     ─┬─ body ─ admit ─ guard ─▶ Ranker
 //!                                                               └─ escalate ─┘
 //!          every refusal and failure ─▶ problem        every answer ─▶ request id, metrics, log
-//! listen ─ admin: /healthz, /readyz, /metrics, /drain
+//! listen ─ admin: /healthz, /readyz, /metrics, /drain, orders ─▶ generations: the bundles in service
 //! ```
 //!
 //! [`serve()`] starts it, [`Front::run`] or [`Front::drain`] ends it. The tier behind is a [`Ranker`]: it is handed
@@ -17,6 +17,7 @@ mod body;
 mod connection;
 mod drain;
 mod escalate;
+pub mod generations;
 mod guard;
 mod listen;
 pub mod logging;

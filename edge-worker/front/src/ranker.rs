@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use shared_model::wire::{Answer, RankRequest, Refusal, Stamp, Tier, Why};
 
 use crate::RequestId;
+use crate::generations::Operations;
 
 /// Ranks; what `pop` and `origin` are to their fronts.
 pub trait Ranker: Send + Sync + 'static {
@@ -19,6 +20,11 @@ pub trait Ranker: Send + Sync + 'static {
 
     /// The models that it answers with now.
     fn models(&self) -> Vec<Serving>;
+
+    /// What an operator may tell it to do with its models; without it, they are what they were at the start.
+    fn operations(&self) -> Option<&dyn Operations> {
+        None
+    }
 }
 
 /// One request to rank.

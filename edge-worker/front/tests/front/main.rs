@@ -6,6 +6,7 @@ mod admin;
 mod drain;
 mod escalate;
 mod limits;
+mod order;
 mod problems;
 mod protocols;
 mod rig;
