@@ -1,7 +1,7 @@
 //! A POP or a region: hosts the WASM worker, asks the tier above, and always answers.
 //!
 //! ```text
-//! front ─ Service ─┬─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
+//! front ─ Service ─┬─ generations ─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
 //!                  └─ upstream: Breaker ─ Link ─ HTTP/2     region or origin
 //! ```
 //!
@@ -20,7 +20,7 @@ mod upstream;
 #[cfg(test)]
 mod sample;
 
-pub use bundle::{BundleFault, BundleRefused};
+pub use bundle::LoadFault;
 pub use guest::GuestFault;
 pub use settings::{Settings, SettingsError, UpstreamError, WorkerSettings};
 pub use start::{Running, StartError, start};

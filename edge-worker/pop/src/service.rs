@@ -9,18 +9,20 @@
 //!                                          └─ gone: by popularity (level 3)
 //! ```
 //!
-//! Each step may use a share of the time that is left, so that there is always some for the answer.
+//! Each step may use a share of the time that is left, so that there is always some for the answer. All steps of a
+//! request are those of one generation of its model.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use front::generations::{Generation, Generations, Operations};
 use front::{Call, Failure, Health, Ranker, RequestId, Serving};
 use shared_model::ladder::{self, Outcome, Step};
 use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Why};
 
 use crate::budget::step_until;
-use crate::bundle::Served;
-use crate::guest::{Done, Pool, PoolError};
+use crate::bundle::{Guests, Model};
+use crate::guest::{Done, PoolError};
 use crate::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
 
@@ -32,32 +34,25 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A POP or a region: its models, and the tier above if there is one.
 pub(crate) struct Service {
-    models: BTreeMap<String, Model>,
+    models: Arc<Generations<Guests>>,
     upstream: Option<Upstream>,
     metrics: ServiceMetrics,
 }
 
-/// A model in service.
-pub(crate) struct Model {
-    pub(crate) served: Served,
-    pub(crate) pool: Pool,
-}
-
 impl Service {
-    pub(crate) fn new(models: Vec<Model>, upstream: Option<Upstream>, metrics: ServiceMetrics) -> Self {
-        let models = models.into_iter().map(|model| (model.served.model.clone(), model)).collect();
+    pub(crate) fn new(models: Arc<Generations<Guests>>, upstream: Option<Upstream>, metrics: ServiceMetrics) -> Self {
         Self { models, upstream, metrics }
     }
 }
 
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
-        let Some(model) = self.models.get(&call.request.model) else {
+        let below = call.escalation.map(|escalation| escalation.stamp);
+        let Some(generation) = self.models.take(&call.request.model, below) else {
             return Err(Failure::UnknownModel(call.request.model));
         };
         let mut way =
-            Way { service: self, model, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
-        let below = call.escalation.map(|escalation| escalation.stamp);
+            Way { service: self, generation, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
         let mut answer = way.go(ladder::Call { request: call.request, below }).await?;
         answer.timing = way.timing;
         self.metrics.answered(&answer);
@@ -65,37 +60,38 @@ impl Ranker for Service {
     }
 
     fn health(&self) -> Health {
-        let without: Vec<_> = self.models.iter().filter(|(_, model)| model.pool.live() == 0).collect();
-        if without.is_empty() {
-            return Health::Ready;
-        }
-        Health::Missing(without.into_iter().map(|(name, _)| format!("a worker for model `{name}`")).collect())
+        let current = self.models.current();
+        let without = current.iter().map(|generation| &generation.model).filter(|model| model.pool.live() == 0);
+        let missing: Vec<_> = without.map(|model| format!("a worker for model `{}`", model.served.model)).collect();
+        if missing.is_empty() { Health::Ready } else { Health::Missing(missing) }
     }
 
     fn models(&self) -> Vec<Serving> {
-        let serving = |Model { served, .. }: &Model| Serving {
-            model: served.model.clone(),
-            version: served.version.clone(),
-            variant: served.variant.as_str().to_owned(),
-            runs_on: "wasmtime".to_owned(),
-            stamp: served.stamp,
-        };
-        self.models.values().map(serving).collect()
+        self.models.current().iter().map(|generation| generation.model.served.serving()).collect()
+    }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        Some(&*self.models)
     }
 }
 
 /// One request on its way.
 struct Way<'a> {
     service: &'a Service,
-    model: &'a Model,
+    /// Kept to the end, whatever takes its place meanwhile.
+    generation: Arc<Generation<Model>>,
     id: RequestId,
     deadline: Instant,
     timing: Timing,
 }
 
 impl Way<'_> {
+    fn model(&self) -> &Model {
+        &self.generation.model
+    }
+
     async fn go(&mut self, call: ladder::Call) -> Result<Answer, Failure> {
-        if ladder::over_limit(&call.request, self.model.served.limits) {
+        if ladder::over_limit(&call.request, self.model().served.limits) {
             // The guest would say the same, but only after it has read the whole request.
             return self.without_guest(call.request, Why::OverLimit, Reason::UpstreamGone).await;
         }
@@ -134,28 +130,28 @@ impl Way<'_> {
             Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
             Ok(Step::Escalate { .. }) | Err(_) => match spare {
                 Some(reply) => passed_down(reply),
-                None => Ok(self.model.served.by_popularity(&request, Reason::WorkerFailed)),
+                None => Ok(self.model().served.by_popularity(&request, Reason::WorkerFailed)),
             },
         }
     }
 
     /// The request goes up as it came; if nobody is there, it is answered by popularity for the reason `alone`.
     async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
-        let (stamp, from) = (self.model.served.stamp, self.model.served.tier);
+        let (stamp, from) = (self.model().served.stamp, self.model().served.tier);
         let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0 };
         match self.ask(message).await {
             Outcome::Reply(reply) => passed_down(reply),
-            Outcome::Gone => Ok(self.model.served.by_popularity(&request, alone)),
+            Outcome::Gone => Ok(self.model().served.by_popularity(&request, alone)),
         }
     }
 
     async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {
-        let done = self.model.pool.rank(call, self.step_until()).await;
+        let done = self.model().pool.rank(call, self.step_until()).await;
         self.timed(done)
     }
 
     async fn resumed(&mut self, held: Vec<u8>, outcome: Outcome) -> Result<Step, PoolError> {
-        let done = self.model.pool.resume(held, outcome, self.step_until()).await;
+        let done = self.model().pool.resume(held, outcome, self.step_until()).await;
         self.timed(done)
     }
 
