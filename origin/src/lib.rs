@@ -17,7 +17,7 @@ pub mod executor;
 mod fixture;
 pub mod metrics;
 pub mod model;
-pub mod service;
+mod service;
 mod start;
 
 pub use start::{Running, Settings, SettingsError, StartError, start};

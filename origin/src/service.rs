@@ -3,53 +3,36 @@
 //! The answer is the reference itself, so nothing is claimed of it. When there are no scores in time, a tier below that
 //! asked is told so, for its own scores are better than none; a client gets the candidates by popularity (level 3).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
+use front::generations::{Generations, Operations};
 use front::{Call, Failure, Health, Ranker, Serving};
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing};
 
-use crate::engine::{self, Engine, ScoreError, Scored};
+use crate::engine::{self, ScoreError, Scored};
 use crate::executor::Batch;
-use crate::model::{Model, VARIANT};
+use crate::model::{Engines, Model, VARIANT};
 
 /// When there may be room in the queue again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The models in service, and the engine that scores for them.
-#[derive(Debug)]
-pub struct Service {
-    /// In the order of the engine's scorers.
-    models: Vec<Model>,
-    by_name: BTreeMap<String, usize>,
-    engine: Engine,
+/// The only scorer of a model's engine.
+const SCORER: usize = 0;
+
+/// The models in service.
+pub(crate) struct Service {
+    models: Arc<Generations<Engines>>,
     limits: TierLimits,
-    /// What the engine computes on.
+    /// What they are computed on.
     runs_on: &'static str,
 }
 
-/// Two bundles hold a model of one name.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the model `{0}` is in two bundles: name each model in one")]
-pub struct TwiceError(pub String);
-
 impl Service {
-    /// A service; `models` are in the order of the engine's scorers.
-    ///
-    /// # Errors
-    /// Two models have one name.
-    pub fn new(
-        models: Vec<Model>,
-        engine: Engine,
-        limits: TierLimits,
-        runs_on: &'static str,
-    ) -> Result<Self, TwiceError> {
-        let by_name = by_name(&models)?;
-        Ok(Self { models, by_name, engine, limits, runs_on })
+    pub(crate) fn new(models: Arc<Generations<Engines>>, limits: TierLimits, runs_on: &'static str) -> Self {
+        Self { models, limits, runs_on }
     }
 
     /// Before anything is encoded, which for too many candidates takes too long.
@@ -69,17 +52,19 @@ impl Service {
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
         let request = &call.request;
+        let below = call.escalation.map(|escalation| escalation.stamp);
         let unknown = || Failure::UnknownModel(request.model.clone());
-        let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
-        let model = &self.models[index];
+        // Kept to the end, whatever takes its place meanwhile.
+        let generation = self.models.take(&request.model, below).ok_or_else(unknown)?;
+        let model = &generation.model;
         self.check(request)?;
         let started = Instant::now();
-        let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
+        let prepared = prepare(model.edition.schema(), model.edition.catalog(), request).map_err(Failure::Refused)?;
         if prepared.is_empty() {
             return Ok(model.answer(Vec::new(), Vec::new(), Timing::default()));
         }
         let encoded = started.elapsed();
-        let scored = self.engine.score(index, model.batch(&prepared), call.deadline).await;
+        let scored = model.engine.score(SCORER, model.batch(&prepared), call.deadline).await;
         let why = match scored {
             Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
                 None => {
@@ -96,7 +81,7 @@ impl Ranker for Service {
             Err(ScoreError::Full) => return Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
             Err(error @ (ScoreError::Overdue | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
         };
-        tracing::warn!(request_id = call.request_id.as_str(), model = %model.name, %why, "no scores");
+        tracing::warn!(request_id = call.request_id.as_str(), model = %request.model, %why, "no scores");
         if call.escalation.is_some() {
             return Err(Failure::Unavailable { what: format!("the origin has no scores: {why}") });
         }
@@ -104,15 +89,25 @@ impl Ranker for Service {
     }
 
     fn health(&self) -> Health {
-        match self.engine.health() {
-            engine::Health::Ready => Health::Ready,
-            engine::Health::Failing(reason) => Health::Missing(vec![format!("the device: {reason}")]),
-            engine::Health::Stopped => Health::Missing(vec!["the device: its thread has ended".to_owned()]),
-        }
+        let missing = |model: &Model| {
+            let reason = match model.engine.health() {
+                engine::Health::Ready => return None,
+                engine::Health::Failing(reason) => reason,
+                engine::Health::Stopped => "its thread has ended".to_owned(),
+            };
+            Some(format!("the device, for model `{}`: {reason}", model.edition.manifest().model))
+        };
+        let current = self.models.current();
+        let missing: Vec<_> = current.iter().filter_map(|generation| missing(&generation.model)).collect();
+        if missing.is_empty() { Health::Ready } else { Health::Missing(missing) }
     }
 
     fn models(&self) -> Vec<Serving> {
-        self.models.iter().map(|model| model.serving(self.runs_on)).collect()
+        self.models.current().iter().map(|generation| generation.model.serving(self.runs_on)).collect()
+    }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        Some(&*self.models)
     }
 }
 
@@ -124,9 +119,10 @@ impl Model {
     }
 
     fn answer(&self, ranked: Vec<Ranked>, warnings: Vec<String>, timing: Timing) -> Answer {
+        let manifest = self.edition.manifest();
         Answer {
-            model: self.name.clone(),
-            version: self.version.clone(),
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
             tier: Tier::Origin,
             variant: Some(VARIANT.as_str().to_owned()),
             degradation: 0,
@@ -135,13 +131,13 @@ impl Model {
             agreement: None,
             timing,
             warnings,
-            stamp: Some(self.stamp),
+            stamp: Some(self.edition.stamp()),
             explanation: None,
         }
     }
 
     fn answer_without_scores(&self, request: &RankRequest) -> Answer {
-        let ranked = by_popularity(&self.catalog, request, Tier::Origin);
+        let ranked = by_popularity(self.edition.catalog(), request, Tier::Origin);
         Answer {
             variant: None,
             degradation: 3,
@@ -149,16 +145,6 @@ impl Model {
             ..self.answer(ranked, Vec::new(), Timing::default())
         }
     }
-}
-
-fn by_name(models: &[Model]) -> Result<BTreeMap<String, usize>, TwiceError> {
-    let mut by_name = BTreeMap::new();
-    for (index, model) in models.iter().enumerate() {
-        if by_name.insert(model.name.clone(), index).is_some() {
-            return Err(TwiceError(model.name.clone()));
-        }
-    }
-    Ok(by_name)
 }
 
 fn micros(duration: Duration) -> u64 {

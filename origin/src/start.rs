@@ -1,25 +1,22 @@
 //! From a configuration to an origin that answers: bundles, device, engine, listeners, in this order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use cdn_config::{Config, Role};
+use front::generations::{BundleSource, LoadError, OpenError, Read};
 use front::tls::{self, Pem, TlsError};
 use front::{Drained, Front, Https, Signals};
 use shared_model::ladder::TierLimits;
-use shared_model::variant::Variant;
 use shared_model::wire::Tier;
 
 use crate::device::{Choice, Device};
-use crate::engine::{self, Engine};
-use crate::executor::{self, Executor};
 use crate::metrics::Metrics;
-use crate::model::{self, Model, VARIANT};
-use crate::service::{Service, TwiceError};
+use crate::model::{Engines, LoadFault, VARIANT};
+use crate::service::Service;
 
 /// Jobs that may wait for the device; with more, those at the end would come too late anyway.
 const QUEUE: usize = 64;
@@ -31,8 +28,8 @@ const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The listeners, and what they take.
     pub front: front::Settings,
-    /// The folders of the bundles, one a model.
-    pub bundles: Vec<PathBuf>,
+    /// Where the bundles come from, one a model.
+    pub bundles: Vec<BundleSource>,
     /// What is scored for one request.
     pub limits: TierLimits,
     /// What to compute on.
@@ -55,31 +52,18 @@ pub enum SettingsError {
 /// Why an origin does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A bundle.
+    /// A bundle cannot be read, or is of the model of another.
     #[error(transparent)]
-    Bundle(#[from] model::LoadError),
-    /// Two bundles.
+    Bundle(#[from] OpenError),
+    /// A bundle cannot be run.
     #[error(transparent)]
-    Twice(#[from] TwiceError),
-    /// The device, or a model that it cannot run.
-    #[error(transparent)]
-    Engine(#[from] engine::StartError<UnfitError>),
+    Load(#[from] LoadError<LoadFault>),
     /// A listener.
     #[error(transparent)]
     Front(#[from] front::StartError),
     /// Loading was cut off.
     #[error("loading the bundles was cut off: {0}")]
     CutOff(String),
-}
-
-/// A variant that the executor refuses.
-#[derive(Debug, Error)]
-#[error("bundle {folder}: {file}: {reason}", folder = folder.display(), file = VARIANT.file())]
-pub struct UnfitError {
-    /// The bundle's folder.
-    pub folder: PathBuf,
-    /// What is wrong.
-    pub reason: executor::LoadError,
 }
 
 impl Settings {
@@ -114,7 +98,7 @@ impl Settings {
                 },
                 drain_notice: DRAIN_NOTICE,
             },
-            bundles: config.models().iter().map(|m| m.bundle().to_owned()).collect(),
+            bundles: config.models().iter().map(source).collect(),
             limits: TierLimits { max_candidates: count(limits.max_candidates()), max_k: count(limits.max_k()) },
             device: match origin.device() {
                 cdn_config::Device::Auto => Choice::Auto,
@@ -123,6 +107,10 @@ impl Settings {
             queue: QUEUE,
         })
     }
+}
+
+fn source(model: &cdn_config::Model) -> BundleSource {
+    BundleSource { folder: model.bundle().to_owned(), poll: model.poll() }
 }
 
 /// An origin that answers. Dropped, it is gone at once.
@@ -140,42 +128,16 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let Settings { front, bundles, limits, device, queue } = settings;
     let mut registry = front::metrics::registry(Tier::Origin);
     let loading = tokio::task::spawn_blocking(move || {
+        let bundles = Read::new(&bundles, VARIANT)?;
         let device = Device::probe(device);
         let metrics = Metrics::register(&mut registry, &device);
-        let service = load(&bundles, limits, &device, queue, metrics)?;
+        let models = bundles.load(Engines { device: device.clone(), queue, metrics }, &mut registry)?;
+        let service = Service::new(models, limits, device.kind().as_str());
         Ok::<_, StartError>((service, registry, device))
     });
     let (service, registry, device) = loading.await.map_err(|e| StartError::CutOff(e.to_string()))??;
     let front = front::serve(front, Arc::new(service), registry).await?;
     Ok(Running { front, device })
-}
-
-fn load(
-    bundles: &[PathBuf],
-    limits: TierLimits,
-    device: &Device,
-    queue: usize,
-    metrics: Metrics,
-) -> Result<Service, StartError> {
-    let (mut models, mut variants) = (Vec::new(), Vec::new());
-    for folder in bundles {
-        let (model, variant) = Model::load(folder)?;
-        let (name, version, bundle) = (&model.name, &model.version, &model.stamp.bundle);
-        tracing::info!(model = name, version, %bundle, device = device.kind().as_str(), "serving");
-        models.push(model);
-        variants.push((folder.clone(), variant));
-    }
-    let (runs_on, device) = (device.kind().as_str(), device.clone());
-    let engine = Engine::start(queue, metrics, move || executors(variants, &device))?;
-    Ok(Service::new(models, engine, limits, runs_on)?)
-}
-
-/// On the device's thread, which uploads what it will read.
-fn executors(variants: Vec<(PathBuf, Variant)>, device: &Device) -> Result<Vec<Executor>, UnfitError> {
-    let executor = |(folder, variant): (PathBuf, Variant)| {
-        Executor::new(&variant.graph, &variant.tensors, device).map_err(|reason| UnfitError { folder, reason })
-    };
-    variants.into_iter().map(executor).collect()
 }
 
 impl Running {

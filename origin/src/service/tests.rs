@@ -2,6 +2,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use front::generations::{BundleSource, Read};
 use front::{Escalated, RequestId};
 use shared_model::tensor::Tensor;
 use shared_model::wire::json::{self, JsonLimits};
@@ -9,18 +10,18 @@ use shared_model::wire::{Stamp, Why};
 
 use super::*;
 use crate::device::Device;
-use crate::executor::{Executor, LoadError};
 use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
 const LIMITS: TierLimits = TierLimits { max_candidates: 6, max_k: 5 };
 
 fn service(folder: &Path) -> Service {
-    let (model, variant) = Model::load(folder).unwrap();
     let mut registry = front::metrics::registry(Tier::Origin);
     let metrics = Metrics::register(&mut registry, &Device::cpu());
-    let executor = move || Ok::<_, LoadError>(vec![Executor::new(&variant.graph, &variant.tensors, &Device::cpu())?]);
-    Service::new(vec![model], Engine::start(4, metrics, executor).unwrap(), LIMITS, "test").unwrap()
+    let source = BundleSource { folder: folder.to_owned(), poll: Duration::from_secs(3600) };
+    let bundles = Read::new(&[source], VARIANT).unwrap();
+    let models = bundles.load(Engines { device: Device::cpu(), queue: 4, metrics }, &mut registry).unwrap();
+    Service::new(models, LIMITS, "test")
 }
 
 fn films() -> Service {
@@ -57,7 +58,7 @@ fn call(request: &str) -> Call {
 }
 
 fn escalated(call: Call, service: &Service) -> Call {
-    let stamp = Stamp { catalog: 0, ..service.models[0].stamp };
+    let stamp = Stamp { catalog: 0, ..service.models()[0].stamp };
     Call { escalation: Some(Escalated { stamp, from: Tier::Region, why: Why::Unsure }), ..call }
 }
 
@@ -179,12 +180,4 @@ async fn is_ready_and_tells_its_models() {
     assert_eq!(service.health(), Health::Ready);
     let serving = &service.models()[0];
     assert_eq!((serving.model.as_str(), serving.variant.as_str()), ("films", "f32"));
-}
-
-#[test]
-fn refuses_two_bundles_of_one_model() {
-    let folder = TempDir::new().unwrap();
-    write_bundle(folder.path(), |_| {});
-    let models = [(), ()].map(|()| Model::load(folder.path()).unwrap().0);
-    assert_eq!(by_name(&models).unwrap_err(), TwiceError("films".to_owned()));
 }
