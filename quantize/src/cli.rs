@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, eval, inspect, parity, report, schema_check};
+use crate::{build, delta, eval, inspect, parity, report, schema_check};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -36,6 +36,8 @@ enum Command {
     Build(build::Options),
     /// Evaluate a bundle on a request file
     Eval(eval::Options),
+    /// Make a catalog delta: items that are added, changed or removed without a new bundle
+    Delta(delta::Options),
     /// Show what is in a bundle or an ONNX model
     Inspect(inspect::Options),
     /// Work on schemas
@@ -96,6 +98,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Eval(options) => {
             let evaluated = eval::run(options, &progress)?;
             Ok(outcome(report::evaluations(&evaluated.evaluations, &[]), &evaluated, false))
+        }
+        Command::Delta(options) => {
+            let made = delta::run(options)?;
+            Ok(outcome(report::delta(&made), &made, false))
         }
         Command::Inspect(options) => {
             let inspected = inspect::run(options)?;

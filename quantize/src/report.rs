@@ -8,6 +8,7 @@ use shared_model::gate::Policy;
 use shared_model::variant::VariantName;
 
 use crate::build::Built;
+use crate::delta::Made;
 use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, Inspected};
 use crate::schema_check::SchemaChecked;
@@ -43,6 +44,13 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
     }
     let _ = write!(text, "{} version {} (serial {}) is in {}", built.model, built.version, built.serial, out.display());
     text
+}
+
+/// The result of a delta.
+pub(crate) fn delta(made: &Made) -> String {
+    let Made { file, model, bundle, revision, changes, items } = made;
+    let file = file.display();
+    format!("{model}, bundle {bundle}: {changes} changes lead to revision {revision} of {items} items; in {file}")
 }
 
 /// One row a variant; the policies are shown where there are any.
