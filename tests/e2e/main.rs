@@ -7,3 +7,4 @@ mod layers;
 mod outcomes;
 mod parity;
 mod requests;
+mod swap;
