@@ -64,6 +64,10 @@ impl Loader for Engines {
         VARIANT
     }
 
+    fn is_escalated_to(&self) -> bool {
+        true
+    }
+
     fn load(&self, edition: &Edition, weights: Weights<'_, Model>) -> Result<Model, LoadFault> {
         let (binding, link, engine) = match weights {
             Weights::Of(Model { binding, link, engine, .. }) => (binding.clone(), *link, engine.clone()),

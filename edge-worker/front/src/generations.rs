@@ -50,6 +50,9 @@ pub struct BundleSource {
     pub poll: Duration,
 }
 
+/// How long a generation is kept after its time: the tiers below look at their folders far more often.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// What makes a tier's models of editions. Its calls may block.
 pub trait Loader: Send + Sync + 'static {
     /// What requests are answered with.
@@ -59,6 +62,9 @@ pub trait Loader: Send + Sync + 'static {
 
     /// The variant that this tier runs.
     fn variant(&self) -> VariantName;
+
+    /// Whether there are tiers below, whose escalations may be of the generation before.
+    fn is_escalated_to(&self) -> bool;
 
     /// Makes the model of an edition, ready for its first request.
     ///

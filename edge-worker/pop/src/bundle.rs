@@ -71,6 +71,10 @@ impl Loader for Guests {
         VariantName::of(self.tier)
     }
 
+    fn is_escalated_to(&self) -> bool {
+        self.tier > Tier::Edge
+    }
+
     fn load(&self, edition: &Edition, weights: Weights<'_, Model>) -> Result<Model, LoadFault> {
         let variant = match weights {
             Weights::Bytes(bytes) => bytes.into(),

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, delta_file};
 use shared_model::catalog::Delta;
@@ -12,7 +12,7 @@ use shared_model::variant::VariantName;
 
 use super::folder::{self, Fingerprint};
 use super::metrics::Outcome;
-use super::{BundleRefused, Fault, Generation, Generations, Loader, Slot, Weights};
+use super::{BundleRefused, Fault, GRACE, Generation, Generations, Loader, Slot, Weights};
 
 /// What is known of a folder since it was last looked at.
 #[derive(Debug, Default)]
@@ -154,7 +154,8 @@ impl<L: Loader> Generations<L> {
         tracing::info!(model, version, bundle = %stamp.bundle, catalog = stamp.catalog, what, "swapped");
         self.metrics.runs(&next.edition);
         self.metrics.count(outcome);
-        let gone = slot.held_mut().swap(next, Instant::now());
+        let grace = if self.loader.is_escalated_to() { GRACE } else { Duration::ZERO };
+        let gone = slot.held_mut().swap(next, Instant::now(), grace);
         drop(gone);
     }
 }

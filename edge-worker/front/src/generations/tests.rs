@@ -34,6 +34,10 @@ impl Loader for ToyLoader {
         sample::VARIANT
     }
 
+    fn is_escalated_to(&self) -> bool {
+        true
+    }
+
     fn load(&self, edition: &Edition, weights: Weights<'_, Toy>) -> Result<Toy, NoRoom> {
         let loads = match weights {
             Weights::Bytes(bytes) => {
