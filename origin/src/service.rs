@@ -10,7 +10,7 @@ use front::generations::{Generations, Operations};
 use front::{Call, Failure, Health, Ranker, Serving};
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
-use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing};
+use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
 use crate::engine::{self, ScoreError, Scored};
 use crate::executor::Batch;
@@ -57,6 +57,9 @@ impl Ranker for Service {
         // Kept to the end, whatever takes its place meanwhile.
         let generation = self.models.take(&request.model, below).ok_or_else(unknown)?;
         let model = &generation.model;
+        if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.edition.stamp()) {
+            return Err(Failure::Whole(Whole::OtherBundle));
+        }
         self.check(request)?;
         let started = Instant::now();
         let prepared = prepare(model.edition.schema(), model.edition.catalog(), request).map_err(Failure::Refused)?;

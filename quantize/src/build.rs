@@ -13,10 +13,11 @@ use shared_model::variant::{Variant, VariantName};
 use crate::check::{self, Checked};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::failure::Failure;
-use crate::gate::{Claim, Outcome, answers, certify};
+use crate::gate::{Claim, calibrate};
 use crate::import::{Imported, import};
 use crate::progress::Progress;
-use crate::score::{Encoding, Scored, Scorer, Set};
+use crate::replay::{Replay, replay};
+use crate::score::{Encoding, Scorer, Set};
 use crate::search;
 use crate::source::{self, SourceError};
 use crate::write::{self, Place};
@@ -39,9 +40,9 @@ pub struct Options {
     /// Requests to check the import and to choose bits with.
     #[arg(long)]
     pub calibration: PathBuf,
-    /// Requests like live traffic, to certify on; used for nothing else.
-    #[arg(long)]
-    pub gate: PathBuf,
+    /// Requests like live traffic, to certify on; used for nothing else. Several files are taken together.
+    #[arg(long, required = true)]
+    pub gate: Vec<PathBuf>,
     /// Other such requests, to judge with; GATE unless given.
     #[arg(long)]
     pub eval: Option<PathBuf>,
@@ -63,12 +64,12 @@ pub struct Options {
     /// The share of the full-precision bytes that the edge's variant may take; tensors go to 4 bits until it fits.
     #[arg(long, default_value_t = 0.22, value_parser = probability)]
     pub edge_share: f64,
-    /// The k of the policy.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub k: u32,
+    /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 20, 50], value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: Vec<u32>,
 }
 
-fn probability(text: &str) -> Result<f64, String> {
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|p| *p > 0.0 && *p < 1.0).ok_or_else(|| "must be a number above 0 and below 1".to_owned())
 }
 
@@ -89,6 +90,8 @@ pub struct Built {
     pub policies: Vec<Policy>,
     /// How well each variant ranks.
     pub evaluations: Vec<Evaluation>,
+    /// What each policy does on the requests judged with.
+    pub replays: Vec<Replay>,
     /// Gate and evaluation requests that a tier would send up unscored.
     pub skipped: usize,
 }
@@ -126,7 +129,8 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         Some(path) => encoding.score(path, &scorers.iter().collect::<Vec<_>>(), progress)?,
         None => gated.clone(),
     };
-    let evaluations = evaluations(&judged, options.k, &policies);
+    let evaluations = evaluations(&judged, reported(&options.k));
+    let replays = replay(&policies, &judged.requests);
     write_bundle(options, place, features, &schema, &catalog, &variants, &policies, &evaluations)?;
 
     let f32_bytes = variants[REFERENCE].tensor_bytes();
@@ -143,6 +147,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         sizes: variants.iter().map(size).collect(),
         policies,
         evaluations,
+        replays,
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
     })
 }
@@ -182,41 +187,31 @@ fn scorers(options: &Options, variants: &[Variant; 3], schema: &Schema) -> Resul
     variants.iter().map(|v| Scorer::new(v, schema).map_err(|e| Failure::scorer(&options.model, e))).collect()
 }
 
-/// Certifies one policy a tier below the origin, lowest first, and hands on what was scored.
+/// Certifies the policies, and hands on what was scored.
 fn gate(
     options: &Options,
     scorers: &[Scorer],
     encoding: Encoding,
     progress: &Progress,
 ) -> Result<(Vec<Policy>, Set), Failure> {
-    let set = encoding.score(&options.gate, &scorers.iter().collect::<Vec<_>>(), progress)?;
-    let claim = Claim { alpha: options.alpha, delta: options.delta, k: options.k };
-    let mut policies: Vec<Policy> = Vec::new();
-    for own in 0..REFERENCE {
-        let outcomes: Vec<Outcome> = set
-            .requests
-            .iter()
-            .map(|r| Outcome::of(&r.user, &r.scores[own], &r.scores[REFERENCE], options.k))
-            .collect();
-        let reaches = |i: usize| is_sent_up_to(own, &set.requests[i], &policies, options.k);
-        let policy = certify(VariantName::ALL[own], &outcomes, reaches, claim);
-        policies.push(policy);
+    let scorers: Vec<&Scorer> = scorers.iter().collect();
+    let mut set = Set::default();
+    for path in &options.gate {
+        set.extend(encoding.score(path, &scorers, progress)?);
     }
-    Ok((policies, set))
+    let claim = Claim { alpha: options.alpha, delta: options.delta, ks: options.k.clone() };
+    Ok((calibrate(&set.requests, &claim), set))
 }
 
-/// Whether no tier below that of the variant at `own` answers the request.
-fn is_sent_up_to(own: usize, request: &Scored, policies: &[Policy], k: u32) -> bool {
-    (0..own).all(|below| !answers(policies, VariantName::ALL[below], &request.scores[below], k))
+/// The k of the quality that is reported.
+fn reported(ks: &[u32]) -> u32 {
+    if ks.contains(&10) { 10 } else { ks.first().copied().unwrap_or(10) }
 }
 
 /// One evaluation a variant.
-pub(crate) fn evaluations(set: &Set, k: u32, policies: &[Policy]) -> Vec<Evaluation> {
-    let one = |(own, name): (usize, &VariantName)| {
-        let reaches = |request: &Scored| is_sent_up_to(own, request, policies, k);
-        evaluate(*name, &set.requests, (own, REFERENCE), k, policies, reaches)
-    };
-    VariantName::ALL.iter().enumerate().map(one).collect()
+pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
+    let variants = VariantName::ALL.iter().enumerate();
+    variants.map(|(own, name)| evaluate(*name, &set.requests, (own, REFERENCE), k)).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a bundle, each made by another step")]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, delta, eval, inspect, parity, report, schema_check};
+use crate::{build, delta, eval, inspect, parity, report, schema_check, simulate};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -38,6 +38,8 @@ enum Command {
     Eval(eval::Options),
     /// Make a catalog delta: items that are added, changed or removed without a new bundle
     Delta(delta::Options),
+    /// Certify on simulated gate sets, and count how often that errs
+    Simulate(simulate::Options),
     /// Show what is in a bundle or an ONNX model
     Inspect(inspect::Options),
     /// Work on schemas
@@ -97,7 +99,7 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         }
         Command::Eval(options) => {
             let evaluated = eval::run(options, &progress)?;
-            Ok(outcome(report::evaluations(&evaluated.evaluations, &[]), &evaluated, false))
+            Ok(outcome(report::evaluated(&evaluated), &evaluated, false))
         }
         Command::Delta(options) => {
             let made = delta::run(options)?;
@@ -106,6 +108,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Inspect(options) => {
             let inspected = inspect::run(options)?;
             Ok(outcome(report::inspected(&inspected), &inspected, false))
+        }
+        Command::Simulate(options) => {
+            let simulated = simulate::run(options, &progress)?;
+            Ok(outcome(report::simulated(&simulated), &simulated, false))
         }
         Command::Schema(SchemaCommand::Check(options)) => {
             let checked = schema_check::run(options)?;

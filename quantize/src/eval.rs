@@ -12,6 +12,7 @@ use crate::build::evaluations;
 use crate::evaluate::Evaluation;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::replay::{Replay, replay};
 use crate::score::{Encoding, Scorer};
 use crate::source::{self, SourceError};
 
@@ -26,6 +27,9 @@ pub struct Options {
     /// The k of everything reported.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
+    /// Also replay the whole ladder: who answers by each policy, how often wrong, and what goes up for it.
+    #[arg(long)]
+    pub ladder: bool,
 }
 
 /// How well a bundle ranks.
@@ -37,6 +41,8 @@ pub struct Evaluated {
     pub version: String,
     /// One a variant.
     pub evaluations: Vec<Evaluation>,
+    /// The ladder replayed, if asked for: one a policy.
+    pub replays: Vec<Replay>,
     /// Requests that a tier would send up unscored.
     pub skipped: usize,
 }
@@ -47,18 +53,15 @@ pub struct Evaluated {
 /// A file cannot be used; names it, and the line.
 pub fn run(options: &Options, progress: &Progress) -> Result<Evaluated, Failure> {
     let opened = Opened::read(&options.bundle)?;
-    let scorers = opened
-        .variants
-        .iter()
-        .map(|v| Scorer::new(v, &opened.schema).map_err(|e| Failure::scorer(&options.bundle.join(v.name.file()), e)));
-    let scorers = scorers.collect::<Result<Vec<_>, _>>()?;
+    let scorers = opened.scorers(&options.bundle)?;
     let encoding = Encoding { schema: &opened.schema, catalog: &opened.catalog };
     let set = encoding.score(&options.requests, &scorers.iter().collect::<Vec<_>>(), progress)?;
     let manifest = &opened.bundle.manifest;
     Ok(Evaluated {
         model: manifest.model.clone(),
         version: manifest.version.clone(),
-        evaluations: evaluations(&set, options.k, &manifest.policies),
+        evaluations: evaluations(&set, options.k),
+        replays: if options.ladder { replay(&manifest.policies, &set.requests) } else { Vec::new() },
         skipped: set.skipped,
     })
 }
@@ -97,5 +100,15 @@ impl Opened {
         });
         let variants = variants.into_iter().collect::<Result<_, _>>()?;
         Ok(Self { bundle, schema, catalog, variants })
+    }
+
+    /// A scorer of each variant.
+    ///
+    /// # Errors
+    /// A variant of `folder` does not fit the schema.
+    pub fn scorers(&self, folder: &Path) -> Result<Vec<Scorer>, Failure> {
+        let scorer =
+            |v: &Variant| Scorer::new(v, &self.schema).map_err(|e| Failure::scorer(&folder.join(v.name.file()), e));
+        self.variants.iter().map(scorer).collect()
     }
 }

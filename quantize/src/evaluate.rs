@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 use shared_model::bundle::Quality;
-use shared_model::gate::{Policy, margin};
+use shared_model::gate::margin;
 use shared_model::topk::{same_set, top};
 use shared_model::variant::VariantName;
 
-use crate::gate::answers;
 use crate::score::Scored;
 
 /// The quality of one variant on one request file.
@@ -26,11 +25,6 @@ pub struct Evaluation {
     pub agreement: f64,
     /// The mean share of the reference's top-k set that is in this one's.
     pub overlap: f64,
-    /// Of the requests that the tiers below send up, the share that the policy lets the tier answer; `None` without a
-    /// policy, or if none is sent up.
-    pub answered: Option<f64>,
-    /// The share of those with another top-k set; `None` if there are none.
-    pub wrong: Option<f64>,
 }
 
 /// How high the relevant items are ranked, over the requests that name one.
@@ -60,21 +54,11 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the variant whose scores are at `own` in each request, against those at `reference`; what its policy lets
-/// it answer is counted over the requests that `reaches` is true for, those that no tier below answers.
+/// Evaluates the variant whose scores are at `own` in each request, against those at `reference`.
 #[must_use]
-pub fn evaluate(
-    variant: VariantName,
-    requests: &[Scored],
-    (own, reference): (usize, usize),
-    k: u32,
-    policies: &[Policy],
-    reaches: impl Fn(&Scored) -> bool,
-) -> Evaluation {
+pub fn evaluate(variant: VariantName, requests: &[Scored], (own, reference): (usize, usize), k: u32) -> Evaluation {
     let mut relevance = Mean::<3>::default();
-    let (mut agreement, mut overlap, mut answered, mut wrong) =
-        (Mean::<1>::default(), Mean::<1>::default(), Mean::<1>::default(), Mean::<1>::default());
-    let has_policy = policies.iter().any(|p| p.variant == variant && p.k == k && p.threshold.is_some());
+    let (mut agreement, mut overlap) = (Mean::<1>::default(), Mean::<1>::default());
     for request in requests {
         let scores = &request.scores[own];
         if let Some(r) = relevant(scores, &request.relevant, k as usize) {
@@ -88,14 +72,6 @@ pub fn evaluate(
         agreement.add([f64::from(u8::from(agrees))]);
         let shared: HashSet<_> = ours.iter().collect();
         overlap.add([theirs.iter().filter(|i| shared.contains(i)).count() as f64 / f64::from(k)]);
-        if !reaches(request) {
-            continue;
-        }
-        let sure = answers(policies, variant, scores, k);
-        answered.add([f64::from(u8::from(sure))]);
-        if sure {
-            wrong.add([f64::from(u8::from(!agrees))]);
-        }
     }
     Evaluation {
         variant,
@@ -104,8 +80,6 @@ pub fn evaluate(
         relevance: relevance.mean().map(|[hit_rate, ndcg, auc]| Relevance { hit_rate, ndcg, auc }),
         agreement: agreement.mean().map_or(1.0, |[v]| v),
         overlap: overlap.mean().map_or(1.0, |[v]| v),
-        answered: answered.mean().filter(|_| has_policy).map(|[v]| v),
-        wrong: wrong.mean().map(|[v]| v),
     }
 }
 
@@ -160,9 +134,11 @@ impl<const W: usize> Mean<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::MessageSize;
 
     fn scored(relevant: &[usize], own: &[f32], reference: &[f32]) -> Scored {
-        Scored { user: "u".into(), relevant: relevant.to_vec(), scores: vec![own.to_vec(), reference.to_vec()] }
+        let scores = vec![own.to_vec(), reference.to_vec()];
+        Scored { user: "u".into(), relevant: relevant.to_vec(), scores, message: MessageSize::default() }
     }
 
     #[test]
@@ -178,21 +154,11 @@ mod tests {
     }
 
     #[test]
-    fn compares_sets_and_counts_what_the_policy_answers() {
+    fn compares_sets() {
         let requests =
             [scored(&[], &[3.0, 2.0, 0.0], &[3.0, 2.0, 0.0]), scored(&[], &[3.0, 2.9, 0.0], &[2.0, 3.0, 0.0])];
-        let plain = evaluate(VariantName::W8, &requests, (0, 1), 1, &[], |_| true);
-        assert_eq!((plain.agreement, plain.overlap, plain.answered, plain.wrong), (0.5, 0.5, None, None));
-        assert_eq!((plain.relevance, plain.quality()), (None, None));
-        let outcomes: Vec<crate::gate::Outcome> = (0..300)
-            .map(|i| crate::gate::Outcome { user: format!("u{i}"), margin: Some(0.5), agrees: true, n: 3 })
-            .collect();
-        let claim = crate::gate::Claim { alpha: 0.05, delta: 0.05, k: 1 };
-        let policy = crate::gate::certify(VariantName::W8, &outcomes, |_| true, claim);
-        let policies = [policy];
-        let gated = evaluate(VariantName::W8, &requests, (0, 1), 1, &policies, |_| true);
-        assert_eq!((gated.answered, gated.wrong), (Some(0.5), Some(0.0)));
-        let hard = evaluate(VariantName::W8, &requests, (0, 1), 1, &policies, |r| r.scores[0][1] > 2.5);
-        assert_eq!((hard.requests, hard.answered, hard.wrong), (2, Some(0.0), None), "of what reaches it");
+        let evaluation = evaluate(VariantName::W8, &requests, (0, 1), 1);
+        assert_eq!((evaluation.requests, evaluation.agreement, evaluation.overlap), (2, 0.5, 0.5));
+        assert_eq!((evaluation.relevance, evaluation.quality()), (None, None));
     }
 }

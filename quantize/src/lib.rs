@@ -13,12 +13,14 @@ pub mod gate;
 pub mod import;
 pub mod inspect;
 pub mod parity;
-mod progress;
+pub mod progress;
+pub mod replay;
 mod report;
 pub mod round;
 pub mod schema_check;
 pub mod score;
 pub mod search;
+pub mod simulate;
 pub mod source;
 pub mod write;
 

@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use shared_model::gate::Policy;
-use shared_model::variant::VariantName;
+use shared_model::gate::{Class, ClassEvidence, Policy, Thresholds};
+use shared_model::wire::Tier;
 
 use crate::build::Built;
 use crate::delta::Made;
+use crate::eval::Evaluated;
 use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, Inspected};
+use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
+use crate::simulate::Simulated;
 
 /// An empty table with these heads.
 pub(crate) fn table(heads: &[&str]) -> Table {
@@ -29,7 +32,7 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
         sizes.add_row([size.variant.as_str().to_owned(), size.bytes.to_string(), percent(size.share)]);
     }
     let _ = writeln!(text, "{sizes}");
-    let _ = writeln!(text, "{}", evaluations(&built.evaluations, &built.policies));
+    let _ = writeln!(text, "{}", evaluations(&built.evaluations));
     let difference = built.check.difference;
     let _ = writeln!(
         text,
@@ -39,6 +42,7 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
     for policy in &built.policies {
         let _ = writeln!(text, "{}", sentence(policy));
     }
+    let _ = writeln!(text, "{}", replays(&built.replays));
     if built.skipped > 0 {
         let _ = writeln!(text, "{} requests were left out: a tier would send them up unscored", built.skipped);
     }
@@ -53,30 +57,14 @@ pub(crate) fn delta(made: &Made) -> String {
     format!("{model}, bundle {bundle}: {changes} changes lead to revision {revision} of {items} items; in {file}")
 }
 
-/// One row a variant; the policies are shown where there are any.
-pub(crate) fn evaluations(evaluations: &[Evaluation], policies: &[Policy]) -> String {
+/// One row a variant.
+pub(crate) fn evaluations(evaluations: &[Evaluation]) -> String {
     let k = evaluations.first().map_or(0, |e| e.k);
-    let heads = [
-        "variant",
-        &format!("HR@{k}"),
-        &format!("NDCG@{k}"),
-        "AUC",
-        &format!("top-{k} as f32"),
-        "overlap",
-        "threshold",
-        "answers of sent up",
-        "wrong of those",
-    ];
+    let heads = ["variant", &format!("HR@{k}"), &format!("NDCG@{k}"), "AUC", &format!("top-{k} as f32"), "overlap"];
     let mut rows = table(&heads);
     for e in evaluations {
         let relevance = |f: fn(&crate::evaluate::Relevance) -> f64| {
             e.relevance.as_ref().map_or("-".to_owned(), |r| format!("{:.4}", f(r)))
-        };
-        let threshold = policies.iter().find(|p| p.variant == e.variant).map(|p| p.threshold);
-        let of_policy = |v: Option<f64>| match (e.variant, v) {
-            (VariantName::F32, _) => "-".to_owned(),
-            (_, None) => "null".to_owned(),
-            (_, Some(v)) => percent(v),
         };
         rows.add_row([
             e.variant.as_str().to_owned(),
@@ -85,37 +73,100 @@ pub(crate) fn evaluations(evaluations: &[Evaluation], policies: &[Policy]) -> St
             relevance(|r| r.auc),
             percent(e.agreement),
             format!("{:.4}", e.overlap),
-            match threshold {
-                None => "-".to_owned(),
-                Some(None) => "null".to_owned(),
-                Some(Some(t)) => format!("{t:.4}"),
-            },
-            of_policy(e.answered),
-            of_policy(e.wrong),
         ]);
     }
     let requests = evaluations.first().map_or(0, |e| e.requests);
+    format!("{rows}\non {requests} requests; a tie counts against the relevant item")
+}
+
+/// One row a class of each policy.
+pub(crate) fn replays(replays: &[Replay]) -> String {
+    let mut rows = table(&["k", "N", "enters at", "answered by", "share", "wrong", "95 % interval", "sent up"]);
+    for replay in replays {
+        let [low, high] = replay.n;
+        let n = if low == high { low.to_string() } else { format!("{low} to {high}") };
+        for c in &replay.classes {
+            let interval = |[low, high]: [f64; 2]| format!("{} to {}", percent(low), percent(high));
+            let sent = match (&replay.upload, c.entry, c.class) {
+                (Some(u), Tier::Edge, Some(Class::MergedRegion | Class::MergedOrigin)) => {
+                    format!(
+                        "{:.1} of {:.0} candidates, {:.0} of {:.0} bytes",
+                        u.sent, u.candidates, u.bytes, u.bytes_whole
+                    )
+                }
+                _ => String::new(),
+            };
+            rows.add_row([
+                replay.k.to_string(),
+                n.clone(),
+                c.entry.as_str().to_owned(),
+                c.class.map_or("origin", Class::as_str).to_owned(),
+                percent(c.share),
+                format!("{} of {}", c.errors, c.answered),
+                c.interval.map_or("-".to_owned(), interval),
+                sent,
+            ]);
+        }
+    }
     format!(
-        "{rows}\non {requests} requests; a tie counts against the relevant item; answers of sent up: of the requests that no tier below answers (for the edge, of all), the share that the policy lets the tier answer; wrong of those: the share with another top-{k} set than f32"
+        "{rows}\nwrong: with another top-k set than f32; sent up: means over all requests that the edge does not answer"
+    )
+}
+
+/// An evaluation, with the ladder if it was replayed.
+pub(crate) fn evaluated(evaluated: &Evaluated) -> String {
+    let mut text = evaluations(&evaluated.evaluations);
+    if !evaluated.replays.is_empty() {
+        let _ = write!(text, "\n{}", replays(&evaluated.replays));
+    }
+    text
+}
+
+/// How often certifications erred.
+pub(crate) fn simulated(simulated: &Simulated) -> String {
+    let mut rows = table(&["enters at", "answered by", "share", "wrong", "draws with more than alpha wrong"]);
+    for c in &simulated.classes {
+        let wrong = c.wrong.map_or("-".to_owned(), percent);
+        rows.add_row([c.entry.as_str(), c.class.as_str(), &percent(c.share), &wrong, &percent(c.erred)]);
+    }
+    format!(
+        "{rows}\n{} draws of {} users from {} with {} requests: {} certified a policy, {} of them erred in some class (alpha {}, delta {})",
+        simulated.draws,
+        simulated.drawn,
+        simulated.users,
+        simulated.requests,
+        percent(simulated.certified),
+        percent(simulated.erred),
+        simulated.alpha,
+        simulated.delta
     )
 }
 
 fn sentence(policy: &Policy) -> String {
-    let (variant, tier) = (policy.variant.as_str(), policy.variant.tier().as_str());
     let e = &policy.evidence;
-    match (policy.threshold, e.bound) {
-        (Some(t), Some(bound)) => format!(
-            "{tier} ({variant}) answers from margin {t:.4} on: {} of {} answers were wrong, at most {} with {} certainty (alpha {}, design effect {:.2}, {} users)",
-            e.errors,
-            e.answered,
-            percent(bound),
-            percent(1.0 - policy.delta),
-            policy.alpha,
-            e.design_effect,
-            e.users
-        ),
-        _ => format!("{tier} ({variant}) certifies nothing: {}", policy.reason.as_deref().unwrap_or("no reason given")),
+    let (k, alpha) = (policy.k, policy.alpha);
+    if let Some(reason) = &policy.reason {
+        return format!("k = {k}: nothing is certified: {reason}");
     }
+    let tier = |name: &str, t: &Thresholds| {
+        let margin = t.margin.map_or("never answers".to_owned(), |m| format!("answers from margin {m:.4} on"));
+        let doubt = t.doubt.map_or("else sends all up".to_owned(), |d| format!("else sends up what is within {d:.4}"));
+        format!("{name} {margin}, {doubt}")
+    };
+    let class = |c: &ClassEvidence| {
+        let entry = if c.entry == Tier::Region { " entering there" } else { "" };
+        format!("{}{entry} {} of {} wrong, at most {}", c.class.as_str(), c.errors, c.answered, percent(c.bound))
+    };
+    let classes: Vec<String> = e.classes.iter().map(class).collect();
+    format!(
+        "k = {k}: {}; {} (alpha {alpha}, delta {}, design effect {:.2}, {} users): {}",
+        tier("the edge", &policy.edge),
+        tier("the region", &policy.region),
+        policy.delta,
+        e.design_effect,
+        e.users,
+        classes.join("; ")
+    )
 }
 
 /// A bundle or a model.

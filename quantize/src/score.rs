@@ -11,7 +11,7 @@ use shared_model::plan::{Arena, Plan, PlanError, RunError};
 use shared_model::schema::Schema;
 use shared_model::topk;
 use shared_model::variant::Variant;
-use shared_model::wire::{RankRequest, Raw, json};
+use shared_model::wire::{Candidate, Digest, Escalation, Part, RankRequest, Raw, Stamp, Tier, Why, json, to_cbor};
 use thiserror::Error;
 
 use crate::progress::Progress;
@@ -101,6 +101,39 @@ pub struct Scored {
     pub relevant: Vec<usize>,
     /// For each scorer, one score a candidate.
     pub scores: Vec<Vec<f32>>,
+    /// What sending it up takes.
+    pub message: MessageSize,
+}
+
+/// The bytes of a request as a message to the tier above.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MessageSize {
+    /// All but the candidates.
+    pub rest: u64,
+    /// Of each candidate ranked.
+    pub candidates: Vec<u32>,
+}
+
+impl MessageSize {
+    /// With all candidates.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.rest + self.candidates.iter().map(|bytes| u64::from(*bytes)).sum::<u64>()
+    }
+
+    /// With some candidates, by position.
+    #[must_use]
+    pub fn part(&self, positions: &[usize]) -> u64 {
+        self.rest + positions.iter().map(|i| u64::from(self.candidates[*i])).sum::<u64>()
+    }
+}
+
+impl Scored {
+    /// The number of candidates.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.scores.first().map_or(0, Vec::len)
+    }
 }
 
 /// A request file, scored.
@@ -110,6 +143,14 @@ pub struct Set {
     pub requests: Vec<Scored>,
     /// How many a tier sends up unscored: unknown items, or a rule of the schema.
     pub skipped: usize,
+}
+
+impl Set {
+    /// Takes the requests of another file too.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.requests.extend(other.requests);
+        self.skipped += other.skipped;
+    }
 }
 
 impl Encoding<'_> {
@@ -191,7 +232,19 @@ fn scored(path: &Path, line: Line, scorers: &[&Scorer], arenas: &mut [Arena]) ->
         }
     });
     let scores = scores.collect::<Result<_, _>>()?;
-    Ok(Some(Scored { user: user(&request), relevant, scores }))
+    let user = user(&request);
+    Ok(Some(Scored { user, relevant, scores, message: message_size(request, &prepared) }))
+}
+
+fn message_size(request: RankRequest, prepared: &Prepared) -> MessageSize {
+    let bytes = |candidate: &Candidate| u32::try_from(to_cbor(candidate).len()).unwrap_or(u32::MAX);
+    let candidates = (0..prepared.len()).map(|i| bytes(&request.candidates[prepared.position(i)])).collect();
+    let stamp = Stamp { bundle: Digest([0; 32]), catalog: 0 };
+    let part = Some(Part { k: request.k, n: u32::try_from(prepared.len()).unwrap_or(u32::MAX) });
+    let request = RankRequest { candidates: Vec::new(), exclude: Vec::new(), ..request };
+    let (from, why, remaining_us) = (Tier::Edge, Why::Unsure, 100_000);
+    let rest = to_cbor(&Escalation { request, stamp, from, why, remaining_us, part }).len() as u64;
+    MessageSize { rest, candidates }
 }
 
 /// What tells users apart: the id, else everything said of them.

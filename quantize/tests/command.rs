@@ -32,7 +32,7 @@ fn build(out: &Path, replaced: &[(&str, &Path)]) -> Output {
     for (option, path) in replaced {
         files.iter_mut().find(|(o, _)| o == option).unwrap().1 = path.to_path_buf();
     }
-    let mut args = vec!["build", "--format", "json", "--alpha", "0.05", "--out", out.to_str().unwrap()];
+    let mut args = vec!["build", "--format", "json", "--k", "1,10", "--alpha", "0.1", "--out", out.to_str().unwrap()];
     args.extend(files.iter().flat_map(|(option, path)| [*option, path.to_str().unwrap()]));
     quantize(&args)
 }
@@ -81,14 +81,24 @@ fn builds_the_same_bundle_twice_and_reads_it_back() {
     assert!(share(0) <= 0.22 && share(1) < 0.35 && share(2) == 1.0, "{}", built["sizes"]);
     let f32 = &built["evaluations"][2];
     assert!((f32["relevance"]["hit_rate"].as_f64().unwrap() - 0.648).abs() < 0.003, "{f32}");
-    let w8 = &built["policies"][1];
-    assert!(w8["threshold"].as_f64().unwrap() > 0.0 && w8["evidence"]["bound"].as_f64().unwrap() <= 0.05, "{w8}");
+    let policies = built["policies"].as_array().unwrap();
+    assert_eq!(policies.iter().map(|p| p["k"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 10]);
+    let classes = policies[1]["evidence"]["classes"].as_array().unwrap();
+    assert!(!classes.is_empty() && classes.iter().all(|c| c["bound"].as_f64().unwrap() <= 0.1), "{policies:?}");
 
     let requests = demo("requests.eval.jsonl");
-    let eval =
-        quantize(&["eval", first.to_str().unwrap(), "--requests", requests.to_str().unwrap(), "--format", "json"]);
+    let eval = quantize(&[
+        "eval",
+        first.to_str().unwrap(),
+        "--requests",
+        requests.to_str().unwrap(),
+        "--ladder",
+        "--format",
+        "json",
+    ]);
     let eval: Value = serde_json::from_slice(&eval.stdout).unwrap();
     assert_eq!(eval["evaluations"], built["evaluations"], "the bundle ranks as what was built");
+    assert_eq!(eval["replays"], built["replays"], "and its ladder answers so");
 
     let inspected = quantize(&["inspect", first.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&inspected.stdout).contains("ranks by `linear_4`, then sigmoid"));

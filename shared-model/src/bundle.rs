@@ -208,8 +208,15 @@ impl Manifest {
         }
         for p in &manifest.policies {
             let probability = |v: f64| (0.0..=1.0).contains(&v);
-            if !probability(p.alpha) || !probability(p.delta) || p.threshold.is_some_and(|t| t.is_nan() || t < 0.0) {
-                let what = format!("the policy of {} for k = {} has impossible numbers", p.variant.as_str(), p.k);
+            let thresholds = [p.edge.margin, p.edge.doubt, p.region.margin, p.region.doubt];
+            if !probability(p.alpha)
+                || !probability(p.delta)
+                || thresholds.iter().flatten().any(|t| t.is_nan() || *t < 0.0)
+            {
+                let what = format!(
+                    "the policy for k = {} and {} to {} candidates has impossible numbers",
+                    p.k, p.n_min, p.n_max
+                );
                 return Err(BundleError::Manifest(what));
             }
         }

@@ -1,19 +1,17 @@
-//! The gate: decides whether a tier's answer can stand (DESIGN §7).
+//! The gate: decides whether a tier's answer can stand, and which candidates are in doubt when it cannot (DESIGN §7).
 //!
 //! Scores here are those before the model's link, in request order. The reference is the scalar f32 plan.
 
 use serde::{Deserialize, Serialize};
 
 use crate::topk;
-use crate::variant::VariantName;
-use crate::wire::{Agreement, Tier};
+use crate::wire::Tier;
 
-/// When a tier may answer: thresholds for one k and one bucket of N, as certified by `quantize`.
+/// When a tier may answer, and what it sends up else: thresholds for one k and one bucket of N, as certified by
+/// `quantize` for the whole ladder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Whose scores.
-    pub variant: VariantName,
     /// The size of the answer.
     pub k: u32,
     /// The fewest candidates it holds for.
@@ -22,10 +20,12 @@ pub struct Policy {
     pub n_max: u32,
     /// At most this share of tagged answers has another top-k set than the reference.
     pub alpha: f64,
-    /// The probability that the certification errs.
+    /// The probability that the certification errs, in any of a bundle's policies.
     pub delta: f64,
-    /// The margin to reach; `None` certifies nothing.
-    pub threshold: Option<f32>,
+    /// Of the edge.
+    pub edge: Thresholds,
+    /// Of the region.
+    pub region: Thresholds,
     /// Why nothing is certified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -33,7 +33,31 @@ pub struct Policy {
     pub evidence: Evidence,
 }
 
-/// What a certification saw on its gate requests.
+/// What one tier does with its scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// It answers from this margin on; `None`: never.
+    pub margin: Option<f32>,
+    /// Else the candidates nearer to the boundary than this go up; `None`: the request goes up whole.
+    pub doubt: Option<f32>,
+}
+
+/// By which path an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The edge alone.
+    Edge,
+    /// The region alone.
+    Region,
+    /// The edge, and the region for the candidates in doubt.
+    MergedRegion,
+    /// Lower tiers, and the origin for the candidates in doubt.
+    MergedOrigin,
+}
+
+/// What a certification saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
@@ -41,125 +65,193 @@ pub struct Evidence {
     pub requests: u64,
     /// Their users.
     pub users: u64,
-    /// Those above the threshold.
+    /// How many times fewer independent requests they amount to.
+    pub design_effect: f64,
+    /// Each class that is in use, by the tier at which requests enter the ladder.
+    pub classes: Vec<ClassEvidence>,
+}
+
+/// What a certification saw of one class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassEvidence {
+    /// Where the requests enter.
+    pub entry: Tier,
+    /// The class.
+    pub class: Class,
+    /// Gate requests answered so.
     pub answered: u64,
     /// Those of them with another top-k set than the reference.
     pub errors: u64,
-    /// How many times fewer independent requests they amount to.
-    pub design_effect: f64,
-    /// The upper Clopper-Pearson bound on the error, `None` if nothing is certified.
-    pub bound: Option<f64>,
+    /// The upper Clopper-Pearson bound on the error.
+    pub bound: f64,
 }
 
-/// What the gate says.
+/// What the gate says to one set of scores.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The answer stands.
-    Sure(Agreement),
     /// Every candidate is in the answer, so the set cannot differ.
-    Trivial(Agreement),
-    /// The margin is too small.
-    Unsure {
+    Trivial,
+    /// The answer stands.
+    Sure {
         /// The margin.
         margin: f32,
         /// What it had to reach.
         threshold: f32,
     },
-    /// Nothing is certified for this k and N.
-    NoPolicy,
+    /// Some candidates are in doubt.
+    Doubt(Split),
+    /// The request has to go up as it is.
+    Whole,
 }
 
-/// The score gap at the boundary: between rank k and rank k + 1. `None` when nothing is left out.
+/// Candidates by how sure it is on which side of the boundary they are; those certainly out are in neither list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Positions of those certainly in, best first; fewer than k.
+    pub certain: Vec<usize>,
+    /// Positions of those in doubt, in request order; the k-th and the next are always among them.
+    pub doubt: Vec<usize>,
+}
+
+/// The boundary of the top k: between rank k and rank k + 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Boundary {
+    /// The score gap.
+    pub margin: f32,
+    /// Half way between the two scores.
+    pub middle: f32,
+}
+
+impl Class {
+    /// Its name in answers, policies and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Region => "region",
+            Self::MergedRegion => "merged_region",
+            Self::MergedOrigin => "merged_origin",
+        }
+    }
+}
+
+impl Thresholds {
+    /// Whether scoring can lead to anything but the whole request going up.
+    #[must_use]
+    pub fn is_useful(self) -> bool {
+        self.margin.is_some() || self.doubt.is_some()
+    }
+}
+
+impl Policy {
+    /// What a tier below the origin has to hold; the origin answers everything.
+    #[must_use]
+    pub fn of(&self, tier: Tier) -> Thresholds {
+        match tier {
+            Tier::Edge => self.edge,
+            Tier::Region | Tier::Origin => self.region,
+        }
+    }
+}
+
+/// The policy for this k and N.
+#[must_use]
+pub fn policy(policies: &[Policy], k: u32, n: usize) -> Option<&Policy> {
+    policies.iter().find(|p| p.k == k && (p.n_min as usize..=p.n_max as usize).contains(&n))
+}
+
+/// The boundary in scores whose positions `order` lists best first. `None` when nothing is left out.
+#[must_use]
+pub fn boundary(scores: &[f32], order: &[usize], k: usize) -> Option<Boundary> {
+    let first_out = scores[*order.get(k)?];
+    let last_in = scores[*order.get(k.checked_sub(1)?)?];
+    let margin = last_in - first_out;
+    Some(Boundary { margin, middle: first_out + margin / 2.0 })
+}
+
+/// The score gap at the boundary. `None` when nothing is left out.
 #[must_use]
 pub fn margin(scores: &[f32], k: usize) -> Option<f32> {
-    let top = topk::top(scores, k.checked_add(1)?);
-    match top[..] {
-        [.., last_in, first_out] if top.len() == k + 1 => Some(scores[last_in] - scores[first_out]),
-        _ => None,
+    boundary(scores, &topk::top(scores, k.checked_add(1)?), k).map(|b| b.margin)
+}
+
+/// Decides on one set of scores.
+#[must_use]
+pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
+    let order = topk::top(scores, scores.len());
+    let Some(boundary) = boundary(scores, &order, k) else { return Verdict::Trivial };
+    match thresholds {
+        Thresholds { margin: Some(threshold), .. } if boundary.margin >= threshold => {
+            Verdict::Sure { margin: boundary.margin, threshold }
+        }
+        Thresholds { doubt: Some(doubt), .. } => Verdict::Doubt(split(scores, &order, k, boundary, doubt)),
+        Thresholds { doubt: None, .. } => Verdict::Whole,
     }
 }
 
-/// Decides on one set of scores of `tier`.
+/// Splits at a boundary: in doubt is what is nearer to its middle than `doubt`, and the two at the boundary.
 #[must_use]
-pub fn decide(policies: &[Policy], variant: VariantName, tier: Tier, scores: &[f32], k: u32) -> Verdict {
-    let class = tier.as_str().to_owned();
-    let Some(margin) = margin(scores, k as usize) else {
-        let agreement = Agreement { alpha: 0.0, delta: 0.0, k, class, margin: None, threshold: None };
-        return Verdict::Trivial(agreement);
-    };
-    let Some((policy, threshold)) = certified(policies, variant, k, scores.len()) else { return Verdict::NoPolicy };
-    if margin >= threshold {
-        let Policy { alpha, delta, .. } = *policy;
-        Verdict::Sure(Agreement { alpha, delta, k, class, margin: Some(margin), threshold: Some(threshold) })
-    } else {
-        Verdict::Unsure { margin, threshold }
-    }
-}
-
-/// The policy that certifies something for this k and N, and its threshold.
-#[must_use]
-pub fn certified(policies: &[Policy], variant: VariantName, k: u32, n: usize) -> Option<(&Policy, f32)> {
-    policies
-        .iter()
-        .filter(|p| p.variant == variant && p.k == k && (p.n_min as usize..=p.n_max as usize).contains(&n))
-        .find_map(|p| Some((p, p.threshold?)))
+pub fn split(scores: &[f32], order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
+    let certain = order[..k - 1].partition_point(|i| scores[*i] - boundary.middle >= doubt);
+    let near = order[k + 1..].partition_point(|i| boundary.middle - scores[*i] < doubt);
+    let mut in_doubt = order[certain..k + 1 + near].to_vec();
+    in_doubt.sort_unstable();
+    Split { certain: order[..certain].to_vec(), doubt: in_doubt }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn policy(threshold: Option<f32>) -> Policy {
-        let evidence = Evidence { requests: 0, users: 0, answered: 0, errors: 0, design_effect: 1.0, bound: None };
-        Policy {
-            variant: VariantName::W8,
-            k: 2,
-            n_min: 3,
-            n_max: 4,
-            alpha: 0.05,
-            delta: 0.05,
-            threshold,
-            reason: None,
-            evidence,
-        }
-    }
+    const SCORES: [f32; 6] = [1.0, 3.0, 0.5, 2.0, -4.0, 9.0];
 
-    fn decide_w8(policies: &[Policy], scores: &[f32], k: u32) -> Verdict {
-        decide(policies, VariantName::W8, Tier::Region, scores, k)
+    fn thresholds(margin: Option<f32>, doubt: Option<f32>) -> Thresholds {
+        Thresholds { margin, doubt }
     }
 
     #[test]
     fn is_sure_when_the_margin_reaches_the_threshold() {
-        let Verdict::Sure(agreement) = decide_w8(&[policy(Some(0.5))], &[1.0, 3.0, 0.5], 2) else { panic!("not sure") };
-        assert_eq!((agreement.margin, agreement.threshold, agreement.k), (Some(0.5), Some(0.5), 2));
-        assert_eq!(agreement.class, "region");
+        let verdict = decide(thresholds(Some(1.0), Some(1.0)), &SCORES, 2);
+        assert_eq!(verdict, Verdict::Sure { margin: 1.0, threshold: 1.0 });
     }
 
     #[test]
-    fn is_unsure_below_the_threshold() {
-        let verdict = decide_w8(&[policy(Some(0.5))], &[1.0, 3.0, 0.6], 2);
-        assert!(matches!(verdict, Verdict::Unsure { threshold: 0.5, .. }));
+    fn splits_below_the_threshold_around_the_middle_of_the_boundary() {
+        // The order is 9, 3 | 2, 1, 0.5, -4; the middle 2.5.
+        let split = |doubt| match decide(thresholds(Some(1.5), Some(doubt)), &SCORES, 2) {
+            Verdict::Doubt(Split { certain, doubt }) => (certain, doubt),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(split(1.5), (vec![5], vec![1, 3]), "1.0 is as far as the threshold: out");
+        assert_eq!(split(1.6), (vec![5], vec![0, 1, 3]));
+        assert_eq!(split(7.0), (vec![], vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(split(0.1), (vec![5], vec![1, 3]), "the two at the boundary are always in doubt");
     }
 
     #[test]
-    fn claims_nothing_for_an_uncertified_k_or_n() {
-        let policies = [policy(Some(0.0))];
-        assert_eq!(decide_w8(&policies, &[1.0, 3.0, 0.6], 1), Verdict::NoPolicy, "another k");
-        assert_eq!(decide_w8(&policies, &[1.0, 3.0, 0.6, 0.1, 0.0], 2), Verdict::NoPolicy, "another N");
-        assert_eq!(decide_w8(&[policy(None)], &[1.0, 3.0, 0.6], 2), Verdict::NoPolicy, "nothing certified");
-        let other = decide(&policies, VariantName::W4, Tier::Edge, &[1.0, 3.0, 0.6], 2);
-        assert_eq!(other, Verdict::NoPolicy, "another variant");
+    fn ties_with_the_boundary_are_in_doubt_together() {
+        let Verdict::Doubt(split) = decide(thresholds(None, Some(0.1)), &[1.0, 1.0, 1.0, 5.0, 0.0], 2) else {
+            panic!()
+        };
+        assert_eq!((split.certain, split.doubt), (vec![3], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn goes_up_whole_without_a_doubt() {
+        assert_eq!(decide(thresholds(Some(1.5), None), &SCORES, 2), Verdict::Whole);
+        assert_eq!(decide(thresholds(None, None), &SCORES, 2), Verdict::Whole);
     }
 
     #[test]
     fn a_k_of_all_candidates_is_trivially_agreed() {
-        assert!(matches!(decide_w8(&[], &[1.0, 2.0], 2), Verdict::Trivial(a) if a.margin.is_none()));
-        assert!(matches!(decide_w8(&[], &[1.0, 2.0], u32::MAX), Verdict::Trivial(_)));
+        assert_eq!(decide(Thresholds::default(), &[1.0, 2.0], 2), Verdict::Trivial);
+        assert_eq!(decide(Thresholds::default(), &[1.0, 2.0], usize::MAX), Verdict::Trivial);
+        assert_eq!(margin(&[1.0, 1.0], 2), None);
     }
 
     #[test]
     fn the_margin_of_a_tie_is_zero() {
         assert_eq!(margin(&[1.0, 1.0, 0.0], 1), Some(0.0));
-        assert_eq!(margin(&[1.0, 1.0], 2), None);
     }
 }

@@ -1,45 +1,38 @@
 //! The ladder, sans I/O: what a tier does with a request, and with what the tier above says.
 //!
 //! ```text
-//! rank(call) ──► Answer | Refused | Escalate { held, message }
-//!                                       │ the host sends `message` up, keeps `held`
-//! resume(held, outcome) ◄───────────────┘
-//!      └──► Answer | Refused
+//! rank(call) ──► Answer | Refused | Whole | Escalate { held, message }
+//!                                              │ the host sends `message` up, keeps `held`
+//! resume(held, outcome) ◄──────────────────────┘
+//!      └──► Answer | Refused | Whole | Escalate (once more: all of the request)
 //! ```
+//!
+//! When the gate is not sure, only the candidates in doubt go up; the certain ones stay in `held`, and the tier above
+//! is asked for the rest of the top k. A tier that cannot decide on candidates alone asks for the whole request.
 //!
 //! Every host (`pop`, a CDN's runtime, a test) only moves bytes and keeps time. The origin shares [`prepare`] and
 //! [`Prepared::ranked`] and scores on its own.
 
+mod load;
 mod prepare;
+mod resume;
 
+pub use load::{LoadError, Parts};
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
 use minicbor::{Decode, Encode};
-use thiserror::Error;
 
-use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
-use crate::catalog::{Catalog, CatalogError};
-use crate::gate::{self, Policy, Verdict};
-use crate::plan::{Arena, Plan, PlanError, RunError};
-use crate::schema::{Schema, SchemaFaults};
+use crate::catalog::Catalog;
+use crate::gate::{self, Class, Policy, Split, Thresholds, Verdict};
+use crate::plan::{Arena, Plan, RunError};
+use crate::schema::Schema;
 use crate::topk;
-use crate::variant::{Variant, VariantError, VariantName};
+use crate::variant::VariantName;
 use crate::wire::{
-    Agreement, Answer, Escalation, RankRequest, Ranked, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing, Why,
+    Agreement, Answer, Escalation, Part, RankRequest, Ranked, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing,
+    Whole, Why,
 };
-
-/// The bytes a worker is made of; a host that has verified a bundle hands them over.
-#[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
-    /// `manifest.json`.
-    pub manifest: &'a [u8],
-    /// The schema, as [`Schema::to_json`] writes it.
-    pub schema: &'a [u8],
-    /// The variant's file.
-    pub variant: &'a [u8],
-    /// The catalog's file.
-    pub catalog: &'a [u8],
-}
+use resume::Held;
 
 /// What a tier accepts for its own scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -61,6 +54,9 @@ pub struct Call {
     /// What the tier below scored with, when it comes from one.
     #[n(1)]
     pub below: Option<Stamp>,
+    /// Set when it is only the candidates that the tier below is in doubt about.
+    #[n(2)]
+    pub part: Option<Part>,
 }
 
 /// What a tier does with a [`Call`].
@@ -85,6 +81,9 @@ pub enum Step {
         #[n(2)]
         ready: Option<Box<Answer>>,
     },
+    /// To the tier below: it needs the whole request.
+    #[n(3)]
+    Whole(#[n(0)] Whole),
 }
 
 /// What became of an escalation.
@@ -96,47 +95,6 @@ pub enum Outcome {
     /// It is not there, failed, or was too late.
     #[n(1)]
     Gone,
-}
-
-/// Why a worker cannot be made of these parts.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The manifest.
-    #[error(transparent)]
-    Manifest(#[from] BundleError),
-    /// The schema.
-    #[error("features: {0}")]
-    Schema(#[from] SchemaFaults),
-    /// The variant's file.
-    #[error("{file}: {error}")]
-    Variant {
-        /// Its name.
-        file: &'static str,
-        /// What is wrong.
-        error: VariantError,
-    },
-    /// The variant cannot be run.
-    #[error("{file}: {error}")]
-    Plan {
-        /// Its name.
-        file: &'static str,
-        /// What is wrong.
-        error: PlanError,
-    },
-    /// The catalog.
-    #[error("{CATALOG}: {0}")]
-    Catalog(#[from] CatalogError),
-    /// A file of another variant.
-    #[error("{file}: holds the variant {holds:?}: the bundle is mixed up")]
-    Mixed {
-        /// Its name.
-        file: &'static str,
-        /// What it holds.
-        holds: VariantName,
-    },
-    /// Schema and graph disagree.
-    #[error("{MANIFEST}: the schema does not feed the model: {0}")]
-    Bind(#[from] BindError),
 }
 
 /// One tier's worker for one bundle. Deterministic: the same calls give the same bits.
@@ -156,16 +114,6 @@ pub struct Ladder {
     arena: Arena,
 }
 
-/// What is kept while the tier above is asked.
-#[derive(Debug, Encode, Decode)]
-struct Held {
-    #[n(0)]
-    request: RankRequest,
-    /// This tier's own ranking, if it scored.
-    #[n(1)]
-    own: Option<Vec<Ranked>>,
-}
-
 /// Why a request has no scores.
 enum NoScores {
     /// It is at fault.
@@ -175,33 +123,18 @@ enum NoScores {
 }
 
 impl Ladder {
-    /// A worker for `tier`, running that tier's variant.
-    ///
-    /// # Errors
-    /// The parts are not those of a bundle; the error names the file and the reason.
-    pub fn load(tier: Tier, limits: TierLimits, parts: Parts<'_>) -> Result<Self, LoadError> {
-        let bundle = Bundle::read(&[], |_, _| Ok(parts.manifest.to_vec()))?;
-        let schema = Schema::from_json(parts.schema)?;
-        let file = VariantName::of(tier).file();
-        let variant = Variant::from_bytes(parts.variant).map_err(|error| LoadError::Variant { file, error })?;
-        if variant.name != VariantName::of(tier) {
-            return Err(LoadError::Mixed { file, holds: variant.name });
+    /// Answers, refuses, escalates, or asks for more.
+    pub fn rank(&mut self, call: &Call) -> Step {
+        match call.part {
+            None => self.rank_whole(&call.request, call.below),
+            Some(_) if call.below != Some(self.stamp) => Step::Whole(Whole::OtherBundle),
+            Some(part) => self.rank_part(&call.request, part),
         }
-        let catalog = Catalog::from_safetensors(parts.catalog, &schema)?;
-        let binding = Binding::new(&variant.graph, &schema)?;
-        let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
-        let arena = plan.arena();
-        let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
-        let bundle::Manifest { model, version, policies, .. } = bundle.manifest;
-        let variant = variant.name;
-        Ok(Self { tier, limits, variant, model, version, stamp, policies, schema, catalog, binding, plan, arena })
     }
 
-    /// Answers, refuses or escalates.
-    pub fn rank(&mut self, call: &Call) -> Step {
-        let request = &call.request;
+    fn rank_whole(&mut self, request: &RankRequest, below: Option<Stamp>) -> Step {
         if over_limit(request, self.limits) {
-            return self.escalate(request, None, Why::OverLimit);
+            return self.escalate_whole(request, None, Why::OverLimit);
         }
         let prepared = match prepare(&self.schema, &self.catalog, request) {
             Ok(prepared) => prepared,
@@ -211,42 +144,78 @@ impl Ladder {
             return self.answer(Reason::Trivial, 0, Vec::new(), None, Vec::new());
         }
         if let Some(why) = self.up_unscored(request, &prepared) {
-            return self.escalate(request, None, why);
+            return self.escalate_whole(request, None, why);
+        }
+        let asked = request.tier.names(self.tier);
+        let k = request.k as usize;
+        let policies = if below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };
+        let policy = gate::policy(policies, request.k, prepared.len());
+        let thresholds = policy.map_or_else(Thresholds::default, |p| p.of(self.tier));
+        if !asked && !thresholds.is_useful() && k < prepared.len() {
+            // Scores that cannot lead to an answer are not worth their time; without the tier above they are made then.
+            return self.escalate_whole(request, None, Why::NoPolicy);
+        }
+        let claim = policy.map(|p| (p.alpha, p.delta));
+        let scores = match self.score(&prepared) {
+            Ok(scores) => scores,
+            Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
+            Err(NoScores::Failed) => return self.escalate_whole(request, None, Why::WorkerFailed),
+        };
+        let ranked = prepared.ranked(&scores, request, self.ranking());
+        if asked {
+            return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
+        }
+        match (gate::decide(thresholds, &scores, k), claim) {
+            (Verdict::Trivial, _) => {
+                let agreement = self.agreement((0.0, 0.0), request.k, self.alone_class(), None);
+                self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new())
+            }
+            (Verdict::Sure { margin, threshold }, Some(claim)) => {
+                let agreement = self.agreement(claim, request.k, self.alone_class(), Some((margin, threshold)));
+                self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new())
+            }
+            (Verdict::Doubt(split), Some(_)) => {
+                let n = u32::try_from(prepared.len()).unwrap_or(u32::MAX);
+                self.escalate_doubt(request, &prepared, ranked, &split, Part { k: request.k, n }, None)
+            }
+            (Verdict::Sure { .. } | Verdict::Doubt(_) | Verdict::Whole, _) => {
+                self.escalate_whole(request, Some(ranked), Why::Unsure)
+            }
+        }
+    }
+
+    /// The tier below keeps the certain candidates; what it sends is decided on by the policy of its whole request.
+    fn rank_part(&mut self, request: &RankRequest, part: Part) -> Step {
+        let whole = Step::Whole(Whole::NoPolicy);
+        let Some(policy) = gate::policy(&self.policies, part.k, part.n as usize) else { return whole };
+        let (claim, thresholds) = ((policy.alpha, policy.delta), policy.of(self.tier));
+        if over_limit(request, self.limits) || !thresholds.is_useful() {
+            return whole;
+        }
+        let prepared = match prepare(&self.schema, &self.catalog, request) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Step::Refused(refusal),
+        };
+        if prepared.has_unknown_items() || prepared.breaks_a_rule() {
+            return whole;
         }
         let scores = match self.score(&prepared) {
             Ok(scores) => scores,
             Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
-            Err(NoScores::Failed) => return self.escalate(request, None, Why::WorkerFailed),
+            Err(NoScores::Failed) => return whole,
         };
         let ranked = prepared.ranked(&scores, request, self.ranking());
-        if request.tier.names(self.tier) {
-            return self.answer(Reason::Asked, 0, ranked, None, Vec::new());
-        }
-        let policies = if call.below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };
-        match gate::decide(policies, self.variant, self.tier, &scores, request.k) {
-            Verdict::Sure(agreement) => self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new()),
-            Verdict::Trivial(agreement) => self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new()),
-            Verdict::Unsure { .. } => self.escalate(request, Some(ranked), Why::Unsure),
-            Verdict::NoPolicy => self.escalate(request, Some(ranked), Why::NoPolicy),
-        }
-    }
-
-    /// Goes on with an escalation once its outcome is known.
-    ///
-    /// `held` comes from [`Step::Escalate`] of the same bundle, perhaps of another instance; what is not is refused.
-    pub fn resume(&mut self, held: &[u8], outcome: Outcome) -> Step {
-        let held: Held = match crate::wire::from_cbor(held) {
-            Ok(held) => held,
-            Err(error) => {
-                return Step::Refused(Refusal { field: String::new(), message: format!("held state: {error}") });
+        match gate::decide(thresholds, &scores, request.k as usize) {
+            Verdict::Trivial => {
+                let agreement = self.agreement(claim, part.k, Class::MergedRegion, None);
+                self.answer(Reason::Trivial, 0, ranked, Some(agreement), Vec::new())
             }
-        };
-        match outcome {
-            // Scores of this tier's own are better than a ranking that no model made.
-            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 3 && held.own.is_some() => self.alone(held),
-            Outcome::Reply(Reply::Answer(answer)) => Step::Answer(answer),
-            Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
-            Outcome::Gone => self.alone(held),
+            Verdict::Sure { margin, threshold } => {
+                let agreement = self.agreement(claim, part.k, Class::MergedRegion, Some((margin, threshold)));
+                self.answer(Reason::Sure, 0, ranked, Some(agreement), Vec::new())
+            }
+            Verdict::Doubt(split) => self.escalate_doubt(request, &prepared, ranked, &split, part, Some(part)),
+            Verdict::Whole => whole,
         }
     }
 
@@ -254,33 +223,6 @@ impl Ladder {
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.stamp
-    }
-
-    /// The best this tier can say without the one above: level 1, or level 3 when it cannot score.
-    fn alone(&mut self, held: Held) -> Step {
-        let Held { request, own } = held;
-        if let Some(own) = own {
-            return self.answer(Reason::UpstreamGone, 1, own, None, Vec::new());
-        }
-        if over_limit(&request, self.limits) {
-            return self.popular(Reason::UpstreamGone, &request);
-        }
-        let prepared = match prepare(&self.schema, &self.catalog, &request) {
-            Ok(prepared) => prepared,
-            Err(refusal) => return Step::Refused(refusal),
-        };
-        let scores = match self.score(&prepared) {
-            Ok(scores) => scores,
-            Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
-            Err(NoScores::Failed) => return self.popular(Reason::WorkerFailed, &request),
-        };
-        let ranked = prepared.ranked(&scores, &request, self.ranking());
-        self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
-    }
-
-    fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
-        let ranked = by_popularity(&self.catalog, request, self.tier);
-        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
     }
 
     fn up_unscored(&self, request: &RankRequest, prepared: &Prepared) -> Option<Why> {
@@ -318,12 +260,45 @@ impl Ladder {
         Ranking { link: self.plan.link(), by: self.tier }
     }
 
-    fn escalate(&self, request: &RankRequest, own: Option<Vec<Ranked>>, why: Why) -> Step {
-        let ready = own.clone().map(|own| Box::new(self.blank(Reason::UpstreamGone, 1, own, None, Vec::new())));
-        let held = crate::wire::to_cbor(&Held { request: request.clone(), own });
-        let request = request.clone();
-        let message = Escalation { request, stamp: self.stamp, from: self.tier, why, remaining_us: 0 };
-        Step::Escalate { held, message: Box::new(message), ready }
+    /// The class of what this tier answers on its own.
+    fn alone_class(&self) -> Class {
+        if self.tier == Tier::Edge { Class::Edge } else { Class::Region }
+    }
+
+    fn agreement(&self, (alpha, delta): (f64, f64), k: u32, class: Class, margin: Option<(f32, f32)>) -> Agreement {
+        let class = class.as_str().to_owned();
+        Agreement { alpha, delta, k, class, margin: margin.map(|m| m.0), threshold: margin.map(|m| m.1) }
+    }
+
+    fn escalate_whole(&self, request: &RankRequest, own: Option<Vec<Ranked>>, why: Why) -> Step {
+        let message = self.message(request.clone(), None, why);
+        self.escalate(Held::whole(request.clone(), own), message)
+    }
+
+    /// Sends up the candidates in doubt of `request`, which is itself what `from_below` says.
+    fn escalate_doubt(
+        &self,
+        request: &RankRequest,
+        prepared: &Prepared,
+        own: Vec<Ranked>,
+        split: &Split,
+        of: Part,
+        from_below: Option<Part>,
+    ) -> Step {
+        let doubt = in_doubt(request, prepared, split);
+        let held = Held::in_doubt(request.clone(), own, split.certain.len(), &doubt, of, from_below);
+        let message = self.message(doubt, Some(of), Why::Unsure);
+        self.escalate(held, message)
+    }
+
+    fn message(&self, request: RankRequest, part: Option<Part>, why: Why) -> Escalation {
+        Escalation { request, stamp: self.stamp, from: self.tier, why, remaining_us: 0, part }
+    }
+
+    fn escalate(&self, held: Held, message: Escalation) -> Step {
+        let ready = held.own.clone();
+        let ready = ready.map(|own| Box::new(self.blank(Reason::UpstreamGone, 1, own, None, Vec::new())));
+        Step::Escalate { held: crate::wire::to_cbor(&held), message: Box::new(message), ready }
     }
 
     fn answer(
@@ -360,6 +335,14 @@ impl Ladder {
             explanation: None,
         }
     }
+}
+
+/// The request for the candidates in doubt alone: they fill what the certain ones leave of the top k.
+#[must_use]
+pub fn in_doubt(request: &RankRequest, prepared: &Prepared, split: &Split) -> RankRequest {
+    let k = request.k - u32::try_from(split.certain.len()).unwrap_or(request.k);
+    let candidates = split.doubt.iter().map(|i| request.candidates[prepared.position(*i)].clone()).collect();
+    RankRequest { k, candidates, exclude: Vec::new(), ..request.clone() }
 }
 
 /// Whether a request is more than a tier scores itself; candidates that are excluded do not count.

@@ -11,7 +11,7 @@ pub use cbor::{CborError, from_cbor, to_cbor};
 pub use json::{Decoded, FieldError};
 
 use minicbor::{Decode, Encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A raw value of a field, as the client sent it or the catalog holds it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -93,7 +93,7 @@ impl TierChoice {
 }
 
 /// A place where requests are answered, lowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 #[cbor(index_only)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
@@ -224,10 +224,10 @@ impl Why {
     }
 }
 
-/// A request on its way one rung up.
+/// A request, or its candidates in doubt, on the way one rung up.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Escalation {
-    /// The request, whole.
+    /// The request, as `part` says.
     #[n(0)]
     pub request: RankRequest,
     /// What the lower tier scored with.
@@ -242,6 +242,32 @@ pub struct Escalation {
     /// What is left of the client's timeout, in microseconds, when the message is sent.
     #[n(4)]
     pub remaining_us: u64,
+    /// Set when only the candidates in doubt come up; k is then how many of them are in the answer.
+    #[n(5)]
+    pub part: Option<Part>,
+}
+
+/// The request that the candidates in doubt are of: its policy decides on them too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+    /// Its k.
+    #[n(0)]
+    pub k: u32,
+    /// How many candidates it has.
+    #[n(1)]
+    pub n: u32,
+}
+
+/// Why a tier wants the whole request instead of the candidates in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Whole {
+    /// It has another bundle or catalog revision: it answers alone.
+    #[n(0)]
+    OtherBundle,
+    /// It is not sure of them, and no policy covers what it would send up: the origin has to rank all.
+    #[n(1)]
+    NoPolicy,
 }
 
 /// By what right an answer stands.
@@ -267,6 +293,9 @@ pub enum Reason {
     /// The worker failed and nobody above answered.
     #[n(5)]
     WorkerFailed,
+    /// The candidates in doubt were ranked above, the certain ones by the tiers below.
+    #[n(6)]
+    Merged,
 }
 
 /// An entry of an answer.
@@ -298,7 +327,8 @@ pub struct Agreement {
     /// By which path the answer came.
     #[n(3)]
     pub class: String,
-    /// The score gap at the boundary; null when every candidate is in the answer.
+    /// The score gap at the boundary, at the tier that decided on it; null when every candidate is in the answer, and
+    /// where the origin decided.
     #[n(4)]
     pub margin: Option<f32>,
     /// What the margin had to reach.
@@ -368,7 +398,7 @@ pub struct Answer {
     pub explanation: Option<String>,
 }
 
-/// What a tier says to an [`Escalation`], or a guest to its host: an answer or a refusal, never both.
+/// What a tier says to an [`Escalation`], or a guest to its host: an answer, a refusal, or that it wants all of the request.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Reply {
     /// The answer.
@@ -377,6 +407,9 @@ pub enum Reply {
     /// The request is at fault and no tier can answer it.
     #[n(1)]
     Refused(#[n(0)] Refusal),
+    /// To candidates in doubt: send the whole request.
+    #[n(2)]
+    Whole(#[n(0)] Whole),
 }
 
 /// A request that the schema or the model refuses.

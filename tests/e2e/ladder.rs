@@ -36,12 +36,16 @@ async fn a_sure_answer_states_its_claim_and_the_others_come_from_above() {
     for request in eval(60) {
         let answer = answered(&stack, &request).await;
         let tier = answer["tier"].as_str().unwrap().to_owned();
-        if tier == "origin" {
-            assert_eq!(answer["agreement"], Value::Null);
-        } else {
-            let claim = &answer["agreement"];
-            assert!(claim["margin"].as_f64() >= claim["threshold"].as_f64(), "{answer}");
-            assert_eq!((&claim["class"], &claim["k"], &claim["alpha"]), (&json!(tier), &json!(10), &json!(0.1)));
+        let claim = &answer["agreement"];
+        let by = |tier: &str| answer["ranked"].as_array().unwrap().iter().any(|entry| entry["by"] == tier);
+        match claim["class"].as_str() {
+            None => assert_eq!((&tier[..], &answer["reason"]), ("origin", &json!("reference"))),
+            Some("merged_origin") => assert!(by("edge") && by("origin") && claim["margin"].is_null(), "{answer}"),
+            Some(class) => {
+                assert_eq!(class.trim_start_matches("merged_"), tier, "{answer}");
+                assert!(by(&tier) && claim["margin"].as_f64() >= claim["threshold"].as_f64(), "{answer}");
+                assert_eq!((&claim["k"], &claim["alpha"]), (&json!(10), &json!(0.1)));
+            }
         }
         *tiers.entry(tier).or_default() += 1;
     }
@@ -125,7 +129,8 @@ fn bundle_with(change: impl Fn(&mut Value)) -> tempfile::TempDir {
 async fn tiers_on_different_bundles_make_no_claim_about_each_other() {
     let sure_at_the_region = |manifest: &mut Value| {
         for policy in manifest["policies"].as_array_mut().unwrap() {
-            policy["threshold"] = if policy["variant"] == "w8" { json!(0.0) } else { Value::Null };
+            policy["edge"] = json!({ "margin": null, "doubt": null });
+            policy["region"] = json!({ "margin": 0.0, "doubt": null });
         }
     };
     let this = bundle_with(sure_at_the_region);

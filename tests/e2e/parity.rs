@@ -59,7 +59,7 @@ impl Scalar {
 
     fn rank(&mut self, case: &Value) -> Vec<Ranked> {
         let request = decode(case.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
-        match self.0.rank(&Call { request, below: None }) {
+        match self.0.rank(&Call { request, below: None, part: None }) {
             Step::Answer(answer) => answer.ranked,
             other => panic!("{other:?}"),
         }

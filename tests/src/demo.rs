@@ -3,6 +3,7 @@
 mod bundle;
 mod drive;
 mod options;
+mod replay;
 mod report;
 mod tiers;
 

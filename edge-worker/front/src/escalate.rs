@@ -32,20 +32,23 @@ where
 {
     let body = body.read(&arrival.head, Media::Cbor, &site.limits, &site.door).await?;
     let _place = site.door.admit()?;
-    let Escalation { request, stamp, from, why, remaining_us } =
+    let Escalation { request, stamp, from, why, remaining_us, part } =
         from_cbor(&body.bytes).map_err(|e| Problem::Malformed { reason: e.to_string() })?;
     drop(body);
     if from >= site.tier {
         return Err(fault("from", "is not a tier below this one"));
     }
     check(&request)?;
+    if part.is_some_and(|whole| whole.k < request.k || (whole.n as usize) < request.candidates.len()) {
+        return Err(fault("part", "is of a request with fewer candidates, or a smaller k"));
+    }
 
     let call = Call {
         request,
         arrived: arrival.at,
         deadline: arrival.at + Duration::from_micros(remaining_us).min(site.limits.max_timeout),
         request_id: arrival.id.clone(),
-        escalation: Some(Escalated { stamp, from, why }),
+        escalation: Some(Escalated { stamp, from, why, part }),
     };
     let reply = match site.call(call).await? {
         Ok(mut answer) => {
@@ -53,6 +56,7 @@ where
             Reply::Answer(Box::new(answer))
         }
         Err(Failure::Refused(refusal)) => Reply::Refused(refusal),
+        Err(Failure::Whole(why)) => Reply::Whole(why),
         Err(Failure::OverLimit { field, limit }) => {
             Reply::Refused(Refusal { field: field.to_owned(), message: over_limit(limit) })
         }
@@ -101,7 +105,7 @@ fn respond(reply: &Reply) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(to_cbor(reply))));
     match reply {
         Reply::Answer(answer) => label(&mut response, answer.tier, answer.degradation),
-        Reply::Refused(_) => {
+        Reply::Refused(_) | Reply::Whole(_) => {
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }

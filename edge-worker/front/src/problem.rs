@@ -57,6 +57,7 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Refused(refusal) => Self::Field { field: refusal.field, message: refusal.message },
+            Failure::Whole(_) => Self::Unavailable { what: "an answer on some of the candidates".to_owned() },
             Failure::UnknownModel(model) => Self::UnknownModel { model },
             Failure::OverLimit { field, limit } => Self::Field { field: field.to_owned(), message: over_limit(limit) },
             Failure::Overloaded { retry_after } => Self::Overloaded { why: RefusedFor::Tier, retry_after },

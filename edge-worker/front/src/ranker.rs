@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use shared_model::wire::{Answer, RankRequest, Refusal, Stamp, Tier, Why};
+use shared_model::wire::{Answer, Part, RankRequest, Refusal, Stamp, Tier, Whole, Why};
 
 use crate::RequestId;
 use crate::generations::Operations;
@@ -51,6 +51,8 @@ pub struct Escalated {
     pub from: Tier,
     /// Why it did not answer.
     pub why: Why,
+    /// Set when only the candidates that it is in doubt about come up.
+    pub part: Option<Part>,
 }
 
 /// Why there is no answer.
@@ -58,6 +60,8 @@ pub struct Escalated {
 pub enum Failure {
     /// The request is at fault and no tier can answer it.
     Refused(Refusal),
+    /// It cannot be decided on some of its candidates; to the tier below alone.
+    Whole(Whole),
     /// No such model here.
     UnknownModel(String),
     /// More than the last tier on the way up takes.

@@ -215,7 +215,7 @@ mod tests {
             tier,
             explain: false,
         };
-        to_cbor(&Call { request, below: None })
+        to_cbor(&Call { request, below: None, part: None })
     }
 
     fn ids(step: &[u8]) -> (Reason, Vec<String>) {

@@ -82,6 +82,7 @@ fn reason(reason: Reason) -> &'static str {
         Reason::Reference => "reference",
         Reason::UpstreamGone => "upstream_gone",
         Reason::WorkerFailed => "worker_failed",
+        Reason::Merged => "merged",
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use shared_model::bundle::{CATALOG, Edition, FEATURES, FileEntry, MANIFEST, Manifest, VariantEntry};
 use shared_model::catalog::{Catalog, item_from_json};
-use shared_model::gate::{Evidence, Policy};
+use shared_model::gate::{Evidence, Policy, Thresholds};
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type};
 use shared_model::ladder::TierLimits;
 use shared_model::schema::Schema;
@@ -61,8 +61,8 @@ pub(crate) fn bundle(folder: &Path) {
     for variant in VariantName::ALL {
         let entry = VariantEntry { tensor_bytes: 0, bits: BTreeMap::new(), quality: None };
         manifest.variants.insert(variant, entry);
-        manifest.policies.push(policy(variant));
     }
+    manifest.policies.push(policy());
     std::fs::write(folder.join(MANIFEST), manifest.to_bytes()).expect("written");
 }
 
@@ -87,17 +87,17 @@ fn variant(name: VariantName) -> Variant {
     Variant { name, graph: builder.finish(score, Link::Identity).expect("a graph"), tensors: BTreeMap::new() }
 }
 
-fn policy(variant: VariantName) -> Policy {
-    let evidence =
-        Evidence { requests: 1000, users: 100, answered: 900, errors: 0, design_effect: 1.0, bound: Some(0.005) };
+fn policy() -> Policy {
+    let evidence = Evidence { requests: 1000, users: 100, design_effect: 1.0, classes: Vec::new() };
+    let answers = Thresholds { margin: Some(0.05), doubt: None };
     Policy {
-        variant,
         k: 2,
         n_min: 3,
         n_max: 10,
         alpha: 0.01,
         delta: 0.05,
-        threshold: Some(0.05),
+        edge: answers,
+        region: answers,
         reason: None,
         evidence,
     }

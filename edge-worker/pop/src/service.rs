@@ -1,8 +1,8 @@
 //! The tier behind the front: guest, then the tier above, then guest again; and what is answered when they fail.
 //!
 //! ```text
-//! rank ─┬─ guest ─┬─ Answer | Refused
-//!       │         ├─ Escalate ── upstream ─┬─ guest.resume ── Answer | Refused
+//! rank ─┬─ guest ─┬─ Answer | Refused | Whole
+//!       │         ├─ Escalate ── upstream ─┬─ guest.resume ── Answer | Refused | Whole | Escalate, once more
 //!       │         │                        └─ gone: the guest's own answer, if it came with one (level 1)
 //!       │         └─ failed ─┐
 //!       └─ over the limits ──┴── upstream ─┬─ Answer | Refused
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use front::generations::{Generation, Generations, Operations};
 use front::{Call, Failure, Health, Ranker, RequestId, Serving};
 use shared_model::ladder::{self, Outcome, Step};
-use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Why};
+use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Timing, Whole, Why};
 
 use crate::budget::step_until;
 use crate::bundle::{Guests, Model};
@@ -29,6 +29,8 @@ use crate::upstream::Upstream;
 #[cfg(test)]
 mod tests;
 
+/// What a guest may ask of the tier above for one request: the candidates in doubt, then all of them.
+const MOST_ESCALATIONS: usize = 2;
 /// When a client may try again after the workers' queue was full: it empties within a few calls.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -53,7 +55,8 @@ impl Ranker for Service {
         };
         let mut way =
             Way { service: self, generation, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
-        let mut answer = way.go(ladder::Call { request: call.request, below }).await?;
+        let part = call.escalation.and_then(|escalation| escalation.part);
+        let mut answer = way.go(ladder::Call { request: call.request, below, part }).await?;
         answer.timing = way.timing;
         self.metrics.answered(&answer);
         Ok(answer)
@@ -91,58 +94,67 @@ impl Way<'_> {
     }
 
     async fn go(&mut self, call: ladder::Call) -> Result<Answer, Failure> {
+        let is_part = call.part.is_some();
         if ladder::over_limit(&call.request, self.model().served.limits) {
+            if is_part {
+                return Err(Failure::Whole(Whole::NoPolicy));
+            }
             // The guest would say the same, but only after it has read the whole request.
             return self.without_guest(call.request, Why::OverLimit, Reason::UpstreamGone).await;
         }
         // Kept for when the guest fails: it takes the call with it.
         let request = call.request.clone();
         match self.ranked(call).await {
-            Ok(Step::Answer(answer)) => Ok(*answer),
-            Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Ok(Step::Escalate { held, message, ready }) => self.escalated(request, held, *message, ready).await,
+            Ok(step) => self.settled(step, &request).await,
             Err(PoolError::Full) => Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
+            Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) if is_part => {
+                Err(Failure::Whole(Whole::NoPolicy))
+            }
             Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) => {
                 self.without_guest(request, Why::WorkerFailed, Reason::WorkerFailed).await
             }
         }
     }
 
-    /// The guest asks the tier above; `ready` is what it answers without it, if it knows already.
-    async fn escalated(
-        &mut self,
-        request: RankRequest,
-        held: Vec<u8>,
-        message: Escalation,
-        ready: Option<Box<Answer>>,
-    ) -> Result<Answer, Failure> {
-        let outcome = self.ask(message).await;
-        // Should the guest fail now, this stands without it.
-        let spare = match (&outcome, ready) {
-            (Outcome::Gone, Some(ready)) => return Ok(*ready),
-            (Outcome::Gone, None) => None,
-            // Scores of this tier's own are better than a ranking that no model made.
-            (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 3 => Some(Reply::Answer(ready)),
-            (Outcome::Reply(reply), _) => Some(reply.clone()),
-        };
-        match self.resumed(held, outcome).await {
-            Ok(Step::Answer(answer)) => Ok(*answer),
-            Ok(Step::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Ok(Step::Escalate { .. }) | Err(_) => match spare {
-                Some(reply) => passed_down(reply),
-                None => Ok(self.model().served.by_popularity(&request, Reason::WorkerFailed)),
-            },
+    /// Does what the guest says until it has an answer.
+    async fn settled(&mut self, step: Step, request: &RankRequest) -> Result<Answer, Failure> {
+        let mut step = step;
+        let mut spare = None;
+        for _ in 0..=MOST_ESCALATIONS {
+            let (held, message, ready) = match step {
+                Step::Answer(answer) => return Ok(*answer),
+                Step::Refused(refusal) => return Err(Failure::Refused(refusal)),
+                Step::Whole(why) => return Err(Failure::Whole(why)),
+                Step::Escalate { held, message, ready } => (held, message, ready),
+            };
+            let is_part = message.part.is_some();
+            let outcome = self.ask(*message).await;
+            // Should the guest fail now, this stands without it.
+            spare = match (&outcome, ready) {
+                (Outcome::Gone, Some(ready)) => return Ok(*ready),
+                (Outcome::Gone, None) => None,
+                (Outcome::Reply(Reply::Refused(_)), _) => passed_down(&outcome),
+                // Scores of this tier's own are better than a ranking that no model made, and than one of some candidates.
+                (Outcome::Reply(Reply::Answer(above)), Some(ready)) if above.degradation >= 3 || is_part => {
+                    Some(Ok(*ready))
+                }
+                (Outcome::Reply(Reply::Answer(_)), _) => passed_down(&outcome),
+                (Outcome::Reply(Reply::Whole(_)), ready) => ready.map(|ready| Ok(*ready)),
+            };
+            match self.resumed(held, outcome).await {
+                Ok(next) => step = next,
+                Err(_) => break,
+            }
         }
+        spare.unwrap_or_else(|| Ok(self.model().served.by_popularity(request, Reason::WorkerFailed)))
     }
 
     /// The request goes up as it came; if nobody is there, it is answered by popularity for the reason `alone`.
     async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
         let (stamp, from) = (self.model().served.stamp, self.model().served.tier);
-        let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0 };
-        match self.ask(message).await {
-            Outcome::Reply(reply) => passed_down(reply),
-            Outcome::Gone => Ok(self.model().served.by_popularity(&request, alone)),
-        }
+        let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0, part: None };
+        let outcome = self.ask(message).await;
+        passed_down(&outcome).unwrap_or_else(|| Ok(self.model().served.by_popularity(&request, alone)))
     }
 
     async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {
@@ -176,11 +188,12 @@ impl Way<'_> {
     }
 }
 
-/// A reply from above, as this tier's own.
-fn passed_down(reply: Reply) -> Result<Answer, Failure> {
-    match reply {
-        Reply::Answer(answer) => Ok(*answer),
-        Reply::Refused(refusal) => Err(Failure::Refused(refusal)),
+/// A reply from above to a whole request, as this tier's own.
+fn passed_down(outcome: &Outcome) -> Option<Result<Answer, Failure>> {
+    match outcome {
+        Outcome::Reply(Reply::Answer(answer)) => Some(Ok((**answer).clone())),
+        Outcome::Reply(Reply::Refused(refusal)) => Some(Err(Failure::Refused(refusal.clone()))),
+        Outcome::Reply(Reply::Whole(_)) | Outcome::Gone => None,
     }
 }
 

@@ -59,7 +59,7 @@ fn call(request: &str) -> Call {
 
 fn escalated(call: Call, service: &Service) -> Call {
     let stamp = Stamp { catalog: 0, ..service.models()[0].stamp };
-    Call { escalation: Some(Escalated { stamp, from: Tier::Region, why: Why::Unsure }), ..call }
+    Call { escalation: Some(Escalated { stamp, from: Tier::Region, why: Why::Unsure, part: None }), ..call }
 }
 
 fn ids(answer: &Answer) -> Vec<&str> {

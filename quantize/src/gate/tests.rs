@@ -1,140 +1,151 @@
-//! The bounds against known values, and sequences against simulated requests.
+//! Certification against simulated worlds, and the shortcut of traces against the decisions that serve.
 
+use std::collections::HashSet;
+
+use shared_model::gate::Class;
+use shared_model::wire::Tier;
+
+use super::trace::Steps;
 use super::*;
+use crate::replay::follow;
+use crate::score::MessageSize;
+use crate::simulate::simulate;
 
-const CLAIM: Claim = Claim { alpha: 0.05, delta: 0.05, k: 10 };
+/// `users` users with `each` requests of `n` candidates; the edge's scores are the reference's with noise of this size,
+/// the region's with a tenth of it.
+fn world(users: usize, each: usize, n: usize, noise: f32) -> Vec<Scored> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut normal = move || (0..12).map(|_| random.f32()).sum::<f32>() - 6.0;
+    let request = |user: usize| {
+        let reference: Vec<f32> = (0..n).map(|_| normal()).collect();
+        let edge = reference.iter().map(|s| s + noise * normal()).collect();
+        let region = reference.iter().map(|s| s + 0.1 * noise * normal()).collect();
+        let message = MessageSize { rest: 100, candidates: vec![10; n] };
+        Scored { user: format!("u{user}"), relevant: Vec::new(), scores: vec![edge, region, reference], message }
+    };
+    (0..users * each).map(|i| i / each).map(request).collect()
+}
 
-/// `n` requests with margins spread over 0..1, wrong with a share that falls from `worst` to 0 as the margin grows.
-fn outcomes(n: u32, per_user: u32, worst: f64) -> Vec<Outcome> {
-    (0..n)
-        .map(|i| {
-            let draw = |salt: u64| xxh64(&i.to_le_bytes(), salt) as f64 / u64::MAX as f64;
-            let margin = draw(1);
-            Outcome {
-                user: format!("u{}", i / per_user),
-                margin: Some(margin as f32),
-                agrees: draw(2) >= worst * (1.0 - margin).powi(2),
-                n: 100,
-            }
-        })
-        .collect()
+fn claim(alpha: f64, ks: &[u32]) -> Claim {
+    Claim { alpha, delta: 0.05, ks: ks.to_vec() }
 }
 
 #[test]
-fn the_bound_is_that_of_the_exact_test() {
-    // Zero of 59: 1 - 0.05^(1/59); values for 3 of 100 from R's binom.test.
-    assert!((upper_bound(59.0, 0.0, 0.05) - (1.0 - 0.05f64.powf(1.0 / 59.0))).abs() < 1e-9);
-    assert!((upper_bound(100.0, 3.0, 0.05) - 0.075_712).abs() < 1e-5, "{}", upper_bound(100.0, 3.0, 0.05));
-    assert!((upper_bound(5.0, 5.0, 0.05) - 1.0).abs() < 1e-12);
+fn certifies_every_class_that_it_uses() {
+    let policies = calibrate(&world(1500, 2, 40, 0.05), &claim(0.05, &[5]));
+    let [policy] = &policies[..] else { panic!("one k, one N") };
+    assert_eq!((policy.reason.as_deref(), policy.n_min, policy.n_max), (None, 40, 40));
+    let classes: HashSet<Class> = policy.evidence.classes.iter().map(|c| c.class).collect();
+    assert!(classes.contains(&Class::Edge) && classes.contains(&Class::MergedRegion), "{policy:?}");
+    assert!(policy.evidence.classes.iter().all(|c| c.answered > 58 && c.bound <= 0.05), "{policy:?}");
 }
 
 #[test]
-fn certifies_the_margins_that_agree() {
-    let policy = certify(VariantName::W8, &outcomes(6000, 1, 0.4), |_| true, CLAIM);
-    let threshold = policy.threshold.unwrap();
-    assert!((0.1..0.6).contains(&threshold), "{threshold}");
-    assert!(policy.evidence.bound.unwrap() <= 0.05 && policy.evidence.errors > 0);
-    assert_eq!((policy.n_min, policy.n_max, policy.reason), (100, 100, None));
+fn sends_up_fewer_candidates_than_all() {
+    let world = world(1500, 2, 40, 0.05);
+    let policies = calibrate(&world, &claim(0.05, &[5]));
+    let replay = &crate::replay::replay(&policies, &world)[0];
+    let upload = replay.upload.expect("some requests are sent up");
+    assert!(upload.sent < 20.0 && upload.bytes < upload.bytes_whole, "{upload:?}");
 }
 
 #[test]
-fn certifies_nothing_for_a_variant_that_is_never_right() {
-    let mut all = outcomes(3000, 1, 1.0);
-    all.iter_mut().for_each(|o| o.agrees = o.agrees && o.n == 0);
-    let policy = certify(VariantName::W4, &all, |_| true, CLAIM);
-    assert_eq!((policy.threshold, policy.evidence.bound), (None, None));
-    assert!(policy.reason.unwrap().contains("no threshold comes near alpha"));
+fn certifies_nothing_for_variants_that_are_never_right() {
+    let mut world = world(1000, 2, 40, 0.05);
+    for request in &mut world {
+        let opposite: Vec<f32> = request.scores[2].iter().map(|s| -s).collect();
+        (request.scores[0], request.scores[1]) = (opposite.clone(), opposite);
+    }
+    let policy = &calibrate(&world, &claim(0.05, &[5]))[0];
+    assert_eq!((policy.edge.margin, policy.region.margin, policy.evidence.classes.len()), (None, None, 0));
+    assert!(policy.reason.as_deref().is_some_and(|r| r.contains("comes near alpha")), "{policy:?}");
 }
 
 #[test]
 fn says_how_many_requests_are_missing() {
-    let policy = certify(VariantName::W8, &outcomes(60, 1, 0.0), |_| true, CLAIM);
-    assert!(policy.reason.unwrap().contains("needs 59 without an error"));
+    let policy = &calibrate(&world(60, 1, 40, 0.05), &claim(0.05, &[5]))[0];
+    assert!(
+        policy.reason.as_deref().is_some_and(|r| r.starts_with("40 gate requests to certify on are too few")),
+        "{:?}",
+        policy.reason
+    );
+}
+
+#[test]
+fn every_k_and_bucket_has_its_own_policy_and_a_share_of_delta() {
+    let mut both = world(300, 2, 40, 0.05);
+    both.extend(world(300, 2, 100, 0.05));
+    let policies = calibrate(&both, &claim(0.05, &[5, 50]));
+    let held: Vec<(u32, u32, u32)> = policies.iter().map(|p| (p.k, p.n_min, p.n_max)).collect();
+    assert_eq!(held, [(5, 40, 40), (5, 100, 100), (50, 100, 100)], "k = 50 of 40 is trivial");
+    let alone = calibrate(&both[..600], &claim(0.05, &[5]));
+    let bound = |p: &Policy| p.evidence.classes.iter().map(|c| (c.answered, c.errors, c.bound)).next();
+    let (Some(shared), Some(own)) = (bound(&policies[0]), bound(&alone[0])) else { panic!("nothing is certified") };
+    assert!(shared.2 > own.2 || shared.0 < own.0, "a third of delta is harder to hold: {shared:?} {own:?}");
 }
 
 #[test]
 fn keeps_all_requests_of_a_user_in_one_part() {
-    let all = outcomes(900, 7, 0.3);
-    let (tuning, rest) = split(&all);
-    let users = |part: &[usize]| part.iter().map(|i| all[*i].user.as_str()).collect::<HashSet<_>>();
-    assert!(users(&tuning).is_disjoint(&users(&rest)));
-    assert!((300..310).contains(&tuning.len()) && tuning.len() + rest.len() == 900);
+    let world = world(128, 7, 8, 0.1);
+    let requests: Vec<&Scored> = world.iter().collect();
+    let users = by_user(&requests);
+    let (tuning, rest) = split(&users, requests.len());
+    let names = |part: &[Vec<usize>]| part.iter().flatten().map(|i| &requests[*i].user).collect::<HashSet<_>>();
+    assert!(names(tuning).is_disjoint(&names(rest)));
+    let tuned = tuning.iter().map(Vec::len).sum::<usize>();
+    assert!((298..=306).contains(&tuned), "{tuned} of 896");
 }
 
 #[test]
-fn repeated_requests_of_a_user_count_less() {
-    let alone = outcomes(3000, 1, 0.4);
-    let repeated: Vec<Outcome> = outcomes(1000, 1, 0.4).into_iter().flat_map(|o| [o.clone(), o.clone(), o]).collect();
-    let effect = |all: &[Outcome]| design_effect(&all.iter().collect::<Vec<_>>());
-    assert!(effect(&alone) < 1.01, "{}", effect(&alone));
-    assert!((effect(&repeated) - 3.0).abs() < 0.01, "{}", effect(&repeated));
-}
-
-#[test]
-fn without_an_error_the_requests_of_a_user_count_as_one() {
-    let all = outcomes(900, 3, 0.0);
-    let effect = |all: &[Outcome]| design_effect(&all.iter().collect::<Vec<_>>());
-    assert!((effect(&all) - 3.0).abs() < 1e-9, "{}", effect(&all));
-    assert!((effect(&all[..3]) - 3.0).abs() < 1e-9, "one user");
-    assert!((effect(&[]) - 1.0).abs() < 1e-9);
-}
-
-/// Wrong once in eight where the margin is within `wrong`, right elsewhere.
-fn wrong_within(n: u32, wrong: std::ops::Range<f32>) -> Vec<Outcome> {
-    let mut all = outcomes(n, 1, 0.0);
-    for (i, o) in (0u32..).zip(&mut all) {
-        let drawn = xxh64(&i.to_le_bytes(), 3).is_multiple_of(8);
-        o.agrees = !(drawn && o.margin.is_some_and(|m| wrong.contains(&m)));
+fn counting_traces_is_following_the_ladder() {
+    let world = world(150, 2, 30, 0.2);
+    let requests: Vec<&Scored> = world.iter().collect();
+    let k = 5;
+    let grid = Grid::over(&requests, k);
+    let traces: Vec<Trace> = requests.iter().map(|r| Trace::new(r, k, &grid)).collect();
+    let (margins, widths) = Grid::size(&traces[0]);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut step = |n: usize| Some(random.usize(..n)).filter(|i| i % 5 != 0);
+    for _ in 0..200 {
+        let steps = [(); 2].map(|()| Steps { margin: step(margins), doubt: step(widths) });
+        let [edge, region] = grid.thresholds(steps);
+        let evidence = Evidence { requests: 0, users: 0, design_effect: 1.0, classes: Vec::new() };
+        let (n_min, n_max, alpha, delta, reason) = (30, 30, 0.05, 0.05, None);
+        let policies = [Policy { k: 5, n_min, n_max, alpha, delta, edge, region, reason, evidence }];
+        let tally = Tally::of(steps, traces.iter());
+        let replay = &crate::replay::replay(&policies, &world)[0];
+        for (entry, class, count) in tally.iter() {
+            let share = replay.classes.iter().find(|c| (c.entry, c.class) == (entry, Some(class)));
+            let followed = share.map_or((0, 0), |c| (c.answered, c.errors));
+            assert_eq!((count.answered, count.errors), followed, "{steps:?} {entry:?} {class:?}");
+        }
     }
-    all
 }
 
 #[test]
-fn certifies_nothing_when_what_the_tier_below_leaves_is_hard() {
-    // Margins are the same on both tiers: the one below answers what is easy.
-    let all = wrong_within(9000, 0.0..0.3);
-    let alone = certify(VariantName::W8, &all, |_| true, CLAIM);
-    assert!(alone.threshold.is_some_and(|t| t < 0.1), "{alone:?}");
-    let above = certify(VariantName::W8, &all, |i| all[i].margin.is_some_and(|m| m < 0.3), CLAIM);
-    assert_eq!((above.threshold, above.evidence.bound), (None, None), "{above:?}");
-    assert!((1600..2000).contains(&above.evidence.requests), "{above:?}");
-}
-
-#[test]
-fn certifies_nothing_that_does_not_hold_for_clients_that_ask_directly() {
-    let mut all = wrong_within(9000, 0.3..1.1);
-    let sent = |o: &Outcome| o.margin.is_some_and(|m| m < 0.3);
-    let alone: Vec<Outcome> = all.iter().filter(|o| sent(o)).cloned().collect();
-    assert!(certify(VariantName::W8, &alone, |_| true, CLAIM).threshold.is_some());
-    let reaching: Vec<bool> = all.iter().map(sent).collect();
-    let policy = certify(VariantName::W8, &all, |i| reaching[i], CLAIM);
-    assert_eq!(policy.threshold, None, "{policy:?}");
-    // Nothing to say of a tier that is asked nothing.
-    all.iter_mut().for_each(|o| o.agrees = true);
-    let unasked = certify(VariantName::W8, &all, |_| false, CLAIM);
-    assert!(unasked.reason.unwrap().contains("the tier below answers all"));
-}
-
-#[test]
-fn starts_where_one_request_fewer_does_not_end_it() {
-    let all = outcomes(2000, 1, 0.0);
-    let sample = Sample::new(&all, &split(&all), |_| true);
-    let first = thresholds([&sample, &sample], CLAIM)[0];
-    let answered =
-        Counts::at(&sample.tuning, first).answered as f64 * sample.rest.len() as f64 / sample.tuning.len() as f64;
-    assert!((110.0..150.0).contains(&answered), "59 would do, twice as many are sought: {answered}");
-}
-
-#[test]
-fn stops_at_the_first_failure() {
-    // The margins between 0.5 and 0.6 are wrong in the certifying part alone: what is looser must not be taken.
-    let mut all = outcomes(6000, 1, 0.0);
-    let (_, rest) = split(&all);
-    let certifying: HashSet<String> = rest.iter().map(|i| all[*i].user.clone()).collect();
-    for o in &mut all {
-        let within = o.margin.is_some_and(|m| (0.5..0.6).contains(&m));
-        o.agrees = !(within && certifying.contains(&o.user));
+fn merging_keeps_the_best_of_both() {
+    let world = world(200, 1, 30, 0.2);
+    let evidence = Evidence { requests: 0, users: 0, design_effect: 1.0, classes: Vec::new() };
+    let edge = Thresholds { margin: None, doubt: Some(2.0) };
+    let region = Thresholds { margin: None, doubt: Some(0.5) };
+    let (n_min, n_max, alpha, delta, reason) = (30, 30, 0.05, 0.05, None);
+    let policies = [Policy { k: 5, n_min, n_max, alpha, delta, edge, region, reason, evidence }];
+    for request in &world {
+        let path = follow(&policies, request, 5, Tier::Edge);
+        assert_eq!((path.tier, path.class), (Tier::Origin, Some(Class::MergedOrigin)));
+        assert_eq!(path.set.iter().collect::<HashSet<_>>().len(), 5, "five, none twice: {path:?}");
     }
-    let threshold = certify(VariantName::W8, &all, |_| true, CLAIM).threshold.unwrap();
-    assert!(threshold > 0.55, "{threshold}");
+    let share = &crate::replay::replay(&policies, &world)[0].classes[0];
+    assert_eq!((share.answered, share.errors), (200, 0), "widths of ten times the noise lose nothing");
+}
+
+#[test]
+fn certifications_err_no_more_often_than_they_say() {
+    let world = world(400, 3, 30, 0.15);
+    let level = Level { alpha: 0.05, delta: 0.05 };
+    let simulated = simulate(&world, 5, 400, 200, 1, level);
+    assert!(simulated.certified > 0.9, "{simulated:?}");
+    assert!(simulated.erred <= 0.09, "{simulated:?}");
+    let careless = simulate(&world, 5, 400, 200, 1, Level { delta: 0.95, ..level });
+    assert!(careless.erred > 0.2, "a certification without care errs: {careless:?}");
 }

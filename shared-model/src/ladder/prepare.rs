@@ -97,6 +97,12 @@ impl Prepared {
         self.kept.is_empty()
     }
 
+    /// Where in the request the candidate ranked at `i` is.
+    #[must_use]
+    pub fn position(&self, i: usize) -> usize {
+        self.kept[i]
+    }
+
     /// Whether a candidate is neither in the catalog nor described in the request.
     #[must_use]
     pub fn has_unknown_items(&self) -> bool {

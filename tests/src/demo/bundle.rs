@@ -31,7 +31,7 @@ pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
         std::fs::remove_dir_all(&bundle)?;
     }
     let mut command = Command::new(quantize);
-    command.arg("build").arg("--out").arg(&bundle).args(["--version", "1", "--serial", "1"]);
+    command.arg("build").arg("--out").arg(&bundle).args(["--version", "1", "--serial", "1", "--k", "10"]);
     command.args(["--alpha", &options.alpha.to_string(), "--edge-share", &options.edge_share().to_string()]);
     for (flag, file) in &inputs {
         command.arg(flag).arg(file);

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use quantize::eval::Opened;
 use serde_json::Value;
-use shared_model::bundle::Manifest;
 use shared_model::gate::Policy;
 use shared_model::wire::json::{self, Decoded, JsonLimits};
 
 use super::Options;
+use super::replay::Replayer;
 use super::tiers::Tiers;
 use crate::client::{Client, Error, Response};
 use crate::judge::{Judge, hit_and_gain};
@@ -35,15 +36,21 @@ pub(super) struct Judged {
     pub(super) tier: String,
     pub(super) degradation: u64,
     pub(super) tagged: bool,
+    /// By which path it came, if it claims anything.
+    pub(super) class: Option<String>,
     pub(super) agrees: bool,
+    /// Whether the ladder, replayed on the scores, gives the same tier, class and set; `None` where it cannot tell.
+    pub(super) as_replayed: Option<bool>,
     pub(super) hit: f64,
     pub(super) gain: f64,
     pub(super) latency: Duration,
 }
 
 pub(super) async fn drive(options: &Options, bundle: &Path, tiers: &Tiers, client: &Client) -> Result<Measured, Error> {
-    let manifest = Manifest::from_bytes(&std::fs::read(bundle.join("manifest.json"))?)?;
+    let opened = Opened::read(bundle)?;
+    let manifest = &opened.bundle.manifest;
     let mut judge = Judge::new(bundle)?;
+    let mut replayer = Replayer::new(&opened, bundle)?;
     let file = options.requests_file("eval");
     let lines = lines(&file, options.requests)?;
     let bodies = lines.iter().map(|line| body(line, &manifest.model)).collect::<Result<Vec<_>, _>>()?;
@@ -74,7 +81,9 @@ pub(super) async fn drive(options: &Options, bundle: &Path, tiers: &Tiers, clien
             tier: answer["tier"].as_str().unwrap_or_default().to_owned(),
             degradation: answer["degradation"].as_u64().unwrap_or_default(),
             tagged: !answer["agreement"].is_null(),
+            class: answer["agreement"]["class"].as_str().map(str::to_owned),
             agrees: truth.agrees(&ids),
+            as_replayed: replayer.agrees(&request, &answer)?,
             hit,
             gain,
             latency,
@@ -82,7 +91,8 @@ pub(super) async fn drive(options: &Options, bundle: &Path, tiers: &Tiers, clien
     }
     let n = answers.len() as f64;
     let sample = bodies.first().cloned().unwrap_or_default();
-    Ok(Measured { answers, reference: (reference.0 / n, reference.1 / n), policies: manifest.policies, sample })
+    let policies = manifest.policies.clone();
+    Ok(Measured { answers, reference: (reference.0 / n, reference.1 / n), policies, sample })
 }
 
 /// Sends at Poisson arrivals, whatever the answers do; latency counts from the time a request was due.

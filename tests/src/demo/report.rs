@@ -1,10 +1,12 @@
 //! The table of the demo, for people and as JSON.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
+use shared_model::gate::{Policy, Thresholds};
 use shared_model::variant::VariantName;
 
 use super::Options;
@@ -57,6 +59,11 @@ pub(super) fn print(measured: &Measured, options: &Options) -> Result<(), Error>
         options.alpha * 100.0,
         wrong
     )?;
+    for (class, answers, wrong) in classes(measured) {
+        writeln!(out, "{class}: {answers} answers, {wrong} of them with another set")?;
+    }
+    let [alike, compared] = replayed(measured);
+    writeln!(out, "{alike} of {compared} have the tier, class and set of the ladder replayed on the scores")?;
     if let Some(file) = &options.json {
         let mut text = serde_json::to_string_pretty(&Document::new(rows(&lines, measured, &options.model)))?;
         text.push('\n');
@@ -99,12 +106,33 @@ fn lines(measured: &Measured) -> Vec<Line> {
 
 /// Why a tier answered nothing: its policy says, or no request reached it.
 fn why_none(measured: &Measured, variant: VariantName) -> String {
-    let policy = measured.policies.iter().find(|p| p.variant == variant);
-    match policy {
-        Some(p) if p.threshold.is_none() => p.reason.clone().unwrap_or_else(|| "nothing is certified".into()),
+    let policy = measured.policies.first();
+    match policy.map(|p| (p, p.of(variant.tier()))) {
+        Some((Policy { reason: Some(reason), .. }, _)) => reason.clone(),
+        Some((_, Thresholds { margin: None, doubt: Some(_) })) => {
+            "it is certified to send up the candidates in doubt, not to answer".into()
+        }
+        Some((_, Thresholds { margin: None, doubt: None })) => "nothing is certified for it".into(),
         Some(_) => "no request's margin reached its threshold".into(),
         None => "no request went up to it".into(),
     }
+}
+
+/// Each class of tagged answers, with how many there are and how many of them are wrong.
+fn classes(measured: &Measured) -> Vec<(&str, usize, usize)> {
+    let mut classes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (class, answer) in measured.answers.iter().filter_map(|a| Some((a.class.as_deref()?, a))) {
+        let (answers, wrong) = classes.entry(class).or_default();
+        *answers += 1;
+        *wrong += usize::from(!answer.agrees);
+    }
+    classes.into_iter().map(|(class, (answers, wrong))| (class, answers, wrong)).collect()
+}
+
+/// How many answers are as the replay says, and how many could be compared.
+fn replayed(measured: &Measured) -> [usize; 2] {
+    let compared: Vec<bool> = measured.answers.iter().filter_map(|a| a.as_replayed).collect();
+    [compared.iter().filter(|alike| **alike).count(), compared.len()]
 }
 
 fn figures(answers: &[&Judged]) -> Option<Figures> {
@@ -173,6 +201,13 @@ fn rows(lines: &[Line], measured: &Measured, model: &str) -> Vec<Row> {
         rows.push(row("latency_p50", "ms", figure(|f| f.p50)));
         rows.push(latency(row("latency_p99", "ms", figure(|f| f.p99))));
     }
+    for (class, answers, wrong) in classes(measured) {
+        let share = answers as f64 / measured.answers.len() as f64;
+        rows.push(Row::new(&format!("class_{class}_answered"), model, "share", Some(share)));
+        rows.push(Row::new(&format!("class_{class}_wrong"), model, "share", Some(wrong as f64 / answers as f64)));
+    }
+    let [alike, compared] = replayed(measured);
+    rows.push(Row::new("as_replayed", model, "share", (compared > 0).then(|| alike as f64 / compared as f64)));
     rows.push(Row::new("f32_hit_rate_at_10", model, "share", Some(measured.reference.0)));
     rows.push(Row::new("f32_ndcg_at_10", model, "share", Some(measured.reference.1)));
     rows

@@ -1,5 +1,6 @@
 //! Origin, region and edge as processes on loopback.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -62,7 +63,9 @@ impl Tiers {
     /// Ends every tier as an operator would.
     pub(super) async fn stop(mut self) -> Result<(), Error> {
         for process in self.0.iter_mut().rev() {
-            Command::new("kill").arg(process.child.id().to_string()).status()?;
+            if let Some(pid) = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw) {
+                kill_process(pid, Signal::TERM)?;
+            }
             let deadline = Instant::now() + STOP;
             while process.child.try_wait()?.is_none() {
                 if Instant::now() > deadline {

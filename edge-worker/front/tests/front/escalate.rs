@@ -33,6 +33,7 @@ fn escalation(model: &str) -> Escalation {
         from: Tier::Edge,
         why: Why::Unsure,
         remaining_us: 30_000,
+        part: None,
     }
 }
 
@@ -54,7 +55,7 @@ async fn an_escalation_is_answered_in_kind_and_its_time_goes_on() {
 
     let call = &rig.probe.calls()[0];
     assert_eq!(call.request, escalation("movies").request);
-    assert_eq!(call.escalation, Some(Escalated { stamp: STAMP, from: Tier::Edge, why: Why::Unsure }));
+    assert_eq!(call.escalation, Some(Escalated { stamp: STAMP, from: Tier::Edge, why: Why::Unsure, part: None }));
     assert_eq!(call.deadline.duration_since(call.arrived), Duration::from_millis(30));
     assert_eq!(call.request_id.as_str(), "from-the-edge");
 }

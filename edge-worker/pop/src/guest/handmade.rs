@@ -66,7 +66,7 @@ pub(crate) fn load() -> Load {
 }
 
 pub(crate) fn call() -> Call {
-    Call { request: sample::request(1.0), below: None }
+    Call { request: sample::request(1.0), below: None, part: None }
 }
 
 /// A call that [`moody`] workers fail.

@@ -75,7 +75,7 @@ fn the_worker_is_small() {
 #[test]
 fn the_worker_answers_when_it_is_sure() {
     let Step::Answer(answer) =
-        instance(Tier::Edge).rank(&Call { request: sample::request(1.0), below: None }).expect("a step")
+        instance(Tier::Edge).rank(&Call { request: sample::request(1.0), below: None, part: None }).expect("a step")
     else {
         panic!("no answer")
     };
@@ -86,7 +86,7 @@ fn the_worker_answers_when_it_is_sure() {
 
 #[test]
 fn the_worker_escalates_when_it_is_not_and_another_goes_on() {
-    let call = Call { request: sample::request(0.1), below: None };
+    let call = Call { request: sample::request(0.1), below: None, part: None };
     let program = Program::compile(&sample::worker(), LIMITS).expect("a worker");
     let load = load(Tier::Region);
     let step = Instance::start(&program, &load).expect("an instance").rank(&call).expect("a step");
@@ -104,7 +104,10 @@ fn the_worker_says_what_it_declines_and_goes_on() {
     let mut instance = instance(Tier::Edge);
     let declined = instance.resume(b"not what it held", &Outcome::Gone).expect("a step");
     assert!(matches!(&declined, Step::Refused(refusal) if refusal.message.contains("held")), "{declined:?}");
-    assert!(matches!(instance.rank(&Call { request: sample::request(1.0), below: None }), Ok(Step::Answer(_))));
+    assert!(matches!(
+        instance.rank(&Call { request: sample::request(1.0), below: None, part: None }),
+        Ok(Step::Answer(_))
+    ));
 }
 
 #[test]

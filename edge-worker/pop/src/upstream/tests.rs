@@ -42,7 +42,7 @@ fn reply() -> Bytes {
 
 fn escalation() -> Escalation {
     let request = sample::request(0.1);
-    Escalation { request, stamp: STAMP, from: Tier::Edge, why: Why::Unsure, remaining_us: 0 }
+    Escalation { request, stamp: STAMP, from: Tier::Edge, why: Why::Unsure, remaining_us: 0, part: None }
 }
 
 /// An HTTP/2 server that answers with what a closure says; dropped, it is gone with its connections.

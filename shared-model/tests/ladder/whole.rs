@@ -1,120 +1,13 @@
-//! What a tier does with a request: every way to answer, to refuse and to escalate, and what follows an escalation.
-#![cfg(feature = "toml")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
+//! What a tier does with a whole request: every way to answer, to refuse and to escalate, and what follows.
 
 use std::collections::BTreeMap;
 
-use shared_model::bundle::Manifest;
-use shared_model::catalog::{Catalog, item_from_json};
-use shared_model::gate::{Evidence, Policy};
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type, Unary};
 use shared_model::ladder::{Call, Ladder, Outcome, Parts, Step, TierLimits};
-use shared_model::schema::Schema;
-use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
-use shared_model::wire::{Answer, Digest, Escalation, RankRequest, Reason, Refusal, Reply, Stamp, Tier, Why, json};
+use shared_model::wire::{Answer, Digest, Reason, Refusal, Reply, Stamp, Tier, Why};
 
-const FEATURES: &str = r#"
-schema_version = 1
-model = "toy"
-
-[[feature]]
-name = "mood"
-kind = "numeric"
-scope = "request"
-field = "user.mood"
-missing = "escalate"
-default = 1.0
-
-[[feature]]
-name = "quality"
-kind = "numeric"
-scope = "item"
-field = "quality"
-"#;
-
-/// A model that scores `mood · quality`, and a catalog where item `i` has quality i and popularity -i.
-struct Toy {
-    manifest: Vec<u8>,
-    schema: Vec<u8>,
-    catalog: Vec<u8>,
-    variants: BTreeMap<VariantName, Vec<u8>>,
-}
-
-fn toy() -> Toy {
-    let schema = Schema::from_toml(FEATURES).expect("a schema");
-    let items = (0..20).map(|i| format!(r#"{{"id":"i{i}","quality":{i},"popularity":{}}}"#, 20 - i));
-    let items = items.map(|line| item_from_json(&line).expect("an item"));
-    let catalog = Catalog::build(&schema, items).expect("a catalog").to_safetensors(&schema);
-    let mut manifest = Manifest::new("toy", "3", 1, FEATURES.as_bytes());
-    for (variant, threshold) in [(VariantName::W4, Some(1.5)), (VariantName::W8, Some(0.5))] {
-        let evidence =
-            Evidence { requests: 9, users: 9, answered: 9, errors: 0, design_effect: 1.0, bound: Some(0.01) };
-        let (alpha, delta) = (0.05, 0.05);
-        manifest.policies.push(Policy {
-            variant,
-            k: 2,
-            n_min: 3,
-            n_max: 9,
-            alpha,
-            delta,
-            threshold,
-            reason: None,
-            evidence,
-        });
-    }
-    let variants = VariantName::ALL.into_iter().map(|name| (name, variant(name).to_bytes().expect("a file"))).collect();
-    Toy { manifest: manifest.to_bytes(), schema: schema.to_json(), catalog, variants }
-}
-
-fn variant(name: VariantName) -> Variant {
-    let mut builder = Builder::new();
-    let mood = builder.input("mood", Type { dtype: DType::F32, shape: vec![], scope: Scope::Request }).unwrap();
-    let quality = builder.input("quality", Type { dtype: DType::F32, shape: vec![], scope: Scope::Item }).unwrap();
-    let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, quality]).unwrap();
-    Variant { name, graph: builder.finish(score, Link::Identity).unwrap(), tensors: BTreeMap::<String, Tensor>::new() }
-}
-
-fn ladder(tier: Tier) -> Ladder {
-    let toy = toy();
-    let parts = Parts {
-        manifest: &toy.manifest,
-        schema: &toy.schema,
-        variant: &toy.variants[&VariantName::of(tier)],
-        catalog: &toy.catalog,
-    };
-    Ladder::load(tier, TierLimits { max_candidates: 10, max_k: 5 }, parts).expect("a bundle")
-}
-
-fn request(body: &str) -> RankRequest {
-    json::decode(body.as_bytes(), &json::JsonLimits::default()).expect("a request").request
-}
-
-fn of(candidates: &[&str], rest: &str) -> RankRequest {
-    request(&format!(r#"{{"model":"toy","user":{{"mood":1}},"candidates":{candidates:?}{rest}}}"#))
-}
-
-fn call(request: RankRequest) -> Call {
-    Call { request, below: None }
-}
-
-fn answered(step: Step) -> Answer {
-    match step {
-        Step::Answer(answer) => *answer,
-        other => panic!("not an answer: {other:?}"),
-    }
-}
-
-fn escalated(step: Step) -> (Vec<u8>, Escalation) {
-    match step {
-        Step::Escalate { held, message, .. } => (held, *message),
-        other => panic!("not escalated: {other:?}"),
-    }
-}
-
-fn ids(answer: &Answer) -> Vec<&str> {
-    answer.ranked.iter().map(|r| r.id.as_str()).collect()
-}
+use crate::toy::{answered, call, escalated, ids, ladder, of, request, toy};
 
 #[test]
 fn answers_when_the_margin_reaches_the_threshold() {
@@ -137,8 +30,9 @@ fn escalates_when_the_margin_is_below_the_threshold() {
 #[test]
 fn escalates_what_nothing_is_certified_for() {
     for (candidates, k) in [(&["i1", "i2", "i9"][..], 1), (&["i1", "i9"][..], 1)] {
-        let (_, message) = escalated(ladder(Tier::Edge).rank(&call(of(candidates, &format!(r#","k":{k}"#)))));
-        assert_eq!(message.why, Why::NoPolicy);
+        let step = ladder(Tier::Edge).rank(&call(of(candidates, &format!(r#","k":{k}"#))));
+        assert!(matches!(step, Step::Escalate { ready: None, .. }), "scoring would lead to nothing: {step:?}");
+        assert_eq!(escalated(step).1.why, Why::NoPolicy);
     }
 }
 
@@ -146,11 +40,11 @@ fn escalates_what_nothing_is_certified_for() {
 fn makes_no_claim_about_a_tier_on_another_bundle() {
     let mut region = ladder(Tier::Region);
     let request = of(&["i1", "i9", "i5"], r#","k":2"#);
-    let same = Call { request: request.clone(), below: Some(region.stamp()) };
+    let same = Call { below: Some(region.stamp()), ..call(request.clone()) };
     assert_eq!(answered(region.rank(&same)).reason, Reason::Sure);
     let others = [Stamp { bundle: Digest([7; 32]), ..region.stamp() }, Stamp { catalog: 1, ..region.stamp() }];
     for below in others {
-        let (_, message) = escalated(region.rank(&Call { request: request.clone(), below: Some(below) }));
+        let (_, message) = escalated(region.rank(&Call { below: Some(below), ..call(request.clone()) }));
         assert_eq!(message.why, Why::NoPolicy);
     }
 }
@@ -309,11 +203,11 @@ fn a_score_that_is_not_a_number_goes_up() {
     let toy = toy();
     let parts = Parts { manifest: &toy.manifest, schema: &toy.schema, variant: &variant, catalog: &toy.catalog };
     let mut edge = Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts).unwrap();
-    let body = r#"{"model":"toy","k":1,"user":{"mood":1},"candidates":["i1",{"id":"a","quality":-1}]}"#;
+    let body = r#"{"model":"toy","k":2,"user":{"mood":1},"candidates":["i1",{"id":"a","quality":-1},"i2"]}"#;
     let (held, message) = escalated(edge.rank(&call(request(body))));
     assert_eq!(message.why, Why::WorkerFailed);
     let answer = answered(edge.resume(&held, Outcome::Gone));
-    assert_eq!((answer.degradation, ids(&answer)), (3, vec!["i1"]));
+    assert_eq!((answer.degradation, ids(&answer)), (3, vec!["i1", "i2"]));
 }
 
 #[test]

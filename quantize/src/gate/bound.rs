@@ -1,0 +1,87 @@
+//! The statistics of a certification: exact bounds on a share, and how much less than their number a user's requests say.
+
+use puruspe::{betai, invbetai};
+
+/// The exact Clopper-Pearson upper bound on a probability, at level `delta`, of `errors` among `n`.
+#[must_use]
+pub fn upper_bound(n: f64, errors: f64, delta: f64) -> f64 {
+    if n <= errors { 1.0 } else { invbetai(1.0 - delta, errors + 1.0, n - errors) }
+}
+
+/// The two-sided exact interval of a share with 95 % confidence.
+#[must_use]
+pub fn interval(n: u64, errors: u64) -> Option<[f64; 2]> {
+    let (n, e) = (n as f64, errors as f64);
+    let lower = if errors == 0 { 0.0 } else { invbetai(0.025, e, n - e + 1.0) };
+    (n > 0.0).then(|| [lower, upper_bound(n, e, 0.025)])
+}
+
+/// Whether the upper bound is at most `alpha`; quicker than the bound itself.
+pub(super) fn is_below(n: f64, errors: f64, alpha: f64, delta: f64) -> bool {
+    n > errors && errors < alpha * n && betai(n - errors, errors + 1.0, 1.0 - alpha) <= delta
+}
+
+/// How many times larger the variance of an error rate is with users drawn as a whole than with requests drawn one by
+/// one; at least 1. `users` gives each user's requests and how many of them are errors.
+///
+/// The ratio estimator of cluster sampling (Kish, Survey Sampling, 1965, §6.3 and §8.2). Where errors say nothing of
+/// how alike a user's requests are, they count as all alike.
+pub(super) fn design_effect(users: impl Iterator<Item = (u64, u64)> + Clone) -> f64 {
+    let (n, errors) = users.clone().fold((0, 0), |(n, e), (requests, errors)| (n + requests, e + errors));
+    let (n, clusters) = (n as f64, users.clone().count() as f64);
+    let rate = errors as f64 / n.max(1.0);
+    let spread = rate * (1.0 - rate) * n;
+    if clusters < 2.0 || spread == 0.0 {
+        let squares: f64 = users.map(|(requests, _)| (requests * requests) as f64).sum();
+        return (squares / n.max(1.0)).max(1.0);
+    }
+    let residuals: f64 = users.map(|(requests, errors)| (errors as f64 - rate * requests as f64).powi(2)).sum();
+    (residuals * clusters / (clusters - 1.0) / spread).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_that_of_the_exact_test() {
+        // Zero of 59: 1 - 0.05^(1/59); values for 3 of 100 from R's binom.test.
+        assert!((upper_bound(59.0, 0.0, 0.05) - (1.0 - 0.05f64.powf(1.0 / 59.0))).abs() < 1e-9);
+        assert!((upper_bound(100.0, 3.0, 0.05) - 0.075_712).abs() < 1e-5, "{}", upper_bound(100.0, 3.0, 0.05));
+        assert!((upper_bound(5.0, 5.0, 0.05) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_quick_test_is_that_of_the_bound() {
+        for n in [1.0, 30.0, 58.0, 59.0, 400.5, 5000.0] {
+            for errors in [0.0, 1.0, 2.5, 40.0, 250.0] {
+                let bound = upper_bound(n, errors, 0.05);
+                assert_eq!(is_below(n, errors, 0.05, 0.05), bound <= 0.05, "{errors} of {n}: {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_interval_is_that_of_the_exact_test() {
+        // R: binom.test(3, 100)$conf.int
+        let [low, high] = interval(100, 3).unwrap();
+        assert!((low - 0.006_230).abs() < 1e-5 && (high - 0.085_176).abs() < 1e-5, "{low} {high}");
+        assert_eq!(interval(0, 0), None);
+        assert_eq!(interval(10, 0).unwrap()[0], 0.0);
+    }
+
+    #[test]
+    fn repeated_requests_of_a_user_count_less() {
+        let alone: Vec<(u64, u64)> = (0..3000).map(|i| (1, u64::from(i % 7 == 0))).collect();
+        let repeated: Vec<(u64, u64)> = (0..1000).map(|i| (3, 3 * u64::from(i % 7 == 0))).collect();
+        assert!(design_effect(alone.into_iter()) < 1.01);
+        assert!((design_effect(repeated.into_iter()) - 3.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn without_an_error_the_requests_of_a_user_count_as_one() {
+        assert!((design_effect([(3, 0); 300].into_iter()) - 3.0).abs() < 1e-9);
+        assert!((design_effect([(3, 1)].into_iter()) - 3.0).abs() < 1e-9, "one user");
+        assert!((design_effect(std::iter::empty()) - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,167 @@
+//! The path of policies to test, from the tuning users alone: safest first, each the cheapest that would pass with so
+//! much to spare if the certifying users were like the tuning ones.
+
+use super::Level;
+use super::bound::is_below;
+use super::tally::Count;
+use super::trace::{Grid, Look, Steps, Trace};
+
+/// The bounds aimed at, as shares of alpha. A certification is a draw of its own: the first aims well below, so that
+/// the sequence does not end before it began, and the last above, because it may be lucky.
+const AIMS: [f64; 10] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2];
+
+/// A trip to the region and one to the origin, in milliseconds: the differences of the tiers' targets. All candidates
+/// take as long again.
+const TO_REGION: f64 = 10.0;
+const TO_ORIGIN: f64 = 80.0;
+
+/// The sequence to test.
+///
+/// `scale` is the number of certifying requests over that of tuning requests, and over the design effect.
+pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2]> {
+    let Some(first) = traces.first() else { return Vec::new() };
+    let (margins, widths) = Grid::size(first);
+    let looks = Looks {
+        edge: Histogram::new(traces.iter().map(|t| (t.edge, false)), margins, widths),
+        region: Histogram::new(traces.iter().map(|t| (t.region, false)), margins, widths),
+        traces,
+        size: (margins, widths),
+    };
+    let mut path: Vec<[Steps; 2]> = Vec::new();
+    for aim in AIMS {
+        let passes = |count: Count| {
+            is_below(count.answered as f64 * scale, count.errors as f64 * scale, aim * level.alpha, level.delta)
+        };
+        if let Some(steps) = looks.cheapest(passes)
+            && path.last() != Some(&steps)
+        {
+            path.push(steps);
+        }
+    }
+    path
+}
+
+/// The tuning requests, counted.
+struct Looks<'a> {
+    traces: &'a [&'a Trace],
+    edge: Histogram,
+    region: Histogram,
+    size: (usize, usize),
+}
+
+impl Looks<'_> {
+    /// The cheapest policy whose classes all pass.
+    fn cheapest(&self, passes: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
+        let (margins, widths) = self.size;
+        let boldest = (0..margins).find(|i| passes(self.edge.sure(*i)));
+        let edges = [boldest, None].into_iter().take(1 + usize::from(boldest.is_some()));
+        let edges =
+            edges.flat_map(|margin| (0..widths).map(Some).chain([None]).map(move |doubt| Steps { margin, doubt }));
+        let policies = edges.flat_map(|edge| self.regions(edge, &passes));
+        policies.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, steps)| steps)
+    }
+
+    /// What the region can do with what an edge sends up, with the cost of all of it; nothing if no tier does anything.
+    fn regions(&self, edge: Steps, passes: impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
+        let (margins, widths) = self.size;
+        let sent = self.traces.iter().filter(|t| edge.margin.is_none_or(|i| usize::from(t.edge.reached) <= i));
+        let look = |t: &&&Trace| match edge.doubt {
+            Some(width) => (t.parts[width].0, usize::from(t.edge.wide) > width),
+            None => (t.region, false),
+        };
+        let share = |t: &&&Trace| edge.doubt.map_or(1.0, |width| f64::from(t.parts[width].1));
+        let candidates: f64 = sent.clone().map(|t| share(&t)).sum();
+        let sent = Histogram::new(sent.map(|t| look(&t)), margins, widths);
+
+        let boldest = (0..margins).find(|i| passes(sent.sure(*i)) && passes(self.region.sure(*i)));
+        let mut found = Vec::new();
+        for margin in [boldest, None].into_iter().take(1 + usize::from(boldest.is_some())) {
+            let narrowest =
+                (0..widths).find(|w| passes(sent.unsure(margin, *w)) && passes(self.region.unsure(margin, *w)));
+            for doubt in [narrowest, None].into_iter().take(1 + usize::from(narrowest.is_some())) {
+                let region = Steps { margin, doubt };
+                if region == Steps::default() && (edge.doubt.is_some() || edge == Steps::default()) {
+                    continue;
+                }
+                let n = sent.all as f64;
+                let onward = sent.unsure(margin, 0).answered as f64;
+                let to_origin = match (doubt, edge.doubt) {
+                    (Some(_), _) => onward * TO_ORIGIN + onward / n.max(1.0) * candidates * TO_ORIGIN,
+                    (None, None) => onward * 2.0 * TO_ORIGIN,
+                    // The region asks the edge for the whole request first.
+                    (None, Some(_)) => onward * 2.0 * (TO_REGION + TO_ORIGIN),
+                };
+                found.push(((n + candidates) * TO_REGION + to_origin, [edge, region]));
+            }
+        }
+        found
+    }
+}
+
+/// Looks by what their margins reach, summed up so that any threshold's counts are a difference.
+struct Histogram {
+    all: u64,
+    /// At `i`: those that reach more than `i` thresholds.
+    sure: Vec<Count>,
+    /// At `i` and `w`: those that reach at most `i`, wrong if a width of `w` is too narrow; the last `i` is everything.
+    unsure: Vec<Vec<Count>>,
+}
+
+impl Histogram {
+    /// `looks` come with whether a candidate was lost before.
+    fn new(looks: impl Iterator<Item = (Look, bool)>, margins: usize, widths: usize) -> Self {
+        let mut sure = vec![Count::default(); margins + 1];
+        let mut unsure = vec![vec![Count::default(); widths]; margins + 1];
+        let mut all = 0;
+        for (look, lost) in looks {
+            let reached = usize::from(look.reached).min(margins);
+            all += 1;
+            sure[reached].answered += 1;
+            sure[reached].errors += u64::from(lost || !look.agrees);
+            for (width, count) in unsure[reached].iter_mut().enumerate() {
+                count.answered += 1;
+                count.errors += u64::from(lost || usize::from(look.wide) > width);
+            }
+        }
+        for i in (1..margins).rev() {
+            let above = sure[i + 1];
+            sure[i].answered += above.answered;
+            sure[i].errors += above.errors;
+        }
+        sure.remove(0);
+        for i in 1..=margins {
+            let (below, from) = unsure.split_at_mut(i);
+            for (count, below) in from[0].iter_mut().zip(&below[i - 1]) {
+                count.answered += below.answered;
+                count.errors += below.errors;
+            }
+        }
+        Self { all, sure, unsure }
+    }
+
+    fn sure(&self, margin: usize) -> Count {
+        self.sure[margin]
+    }
+
+    fn unsure(&self, margin: Option<usize>, width: usize) -> Count {
+        self.unsure[margin.unwrap_or(self.unsure.len() - 1)][width]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_on_both_sides_of_a_threshold() {
+        let look = |reached, agrees, wide| (Look { reached, agrees, wide }, false);
+        let looks = [look(0, false, 1), look(1, true, 0), look(2, false, 2), look(3, true, 0)];
+        let h = Histogram::new(looks.into_iter(), 3, 2);
+        let count = |answered, errors| Count { answered, errors };
+        assert_eq!([h.sure(0), h.sure(1), h.sure(2)], [count(3, 1), count(2, 1), count(1, 0)]);
+        assert_eq!((h.unsure(Some(0), 0), h.unsure(Some(0), 1)), (count(1, 1), count(1, 0)));
+        assert_eq!((h.unsure(Some(2), 1), h.unsure(None, 1)), (count(3, 1), count(4, 1)));
+        let lost = Histogram::new([(looks[3].0, true)].into_iter(), 3, 2);
+        assert_eq!((lost.sure(0), lost.unsure(None, 1)), (count(1, 1), count(1, 1)));
+    }
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Shares, errors and bytes of every class of answers at several α, and 2,000 simulated certifications.
+#   scripts/bench-ladder.sh --dir DIR [--features FILE] [--models "A B"] [--draws N] [--json FILE]
+# DIR is laid out like ../shared/models. Bundles are kept under target/bench.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dir="" features=tests/fixtures/reference/features.toml models="dlrm dcn din bst" pass=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --dir) dir="${2:?--dir needs a folder}"; shift 2 ;;
+        --features) features="${2:?--features needs a file}"; shift 2 ;;
+        --models) models="${2:?--models needs names}"; shift 2 ;;
+        *) pass+=("$1"); shift ;;
+    esac
+done
+[ -n "$dir" ] || { echo "usage: $0 --dir DIR [--features FILE] [--models NAMES] [--draws N] [--json FILE]" >&2; exit 2; }
+
+cargo build --release --workspace --bins
+bundles=()
+for model in $models; do
+    bundle=target/bench/$model
+    if [ ! -f "$bundle/manifest.json" ]; then
+        target/release/quantize build --model "$dir/$model.onnx" --schema "$features" --catalog "$dir/catalog.jsonl" \
+            --calibration "$dir/requests.calibration.jsonl" --gate "$dir/requests.gate.jsonl" --k 10 --out "$bundle" >&2
+    fi
+    bundles+=("$model=$bundle")
+done
+exec target/release/bench-ladder --dir "$dir" "${bundles[@]}" ${pass[@]+"${pass[@]}"}

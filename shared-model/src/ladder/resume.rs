@@ -1,0 +1,162 @@
+//! The second half of the ladder: what a tier makes of the reply from above, or of its absence.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+
+use super::{Ladder, NoScores, Outcome, Step, by_popularity, over_limit, prepare};
+use crate::gate::{self, Class};
+use crate::wire::{Agreement, Answer, Part, RankRequest, Ranked, Reason, Refusal, Reply, TierChoice, Whole, Why};
+
+/// What is kept while the tier above is asked.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct Held {
+    /// The request as it came to this tier.
+    #[n(0)]
+    request: RankRequest,
+    /// This tier's own ranking, if it scored.
+    #[n(1)]
+    pub(super) own: Option<Vec<Ranked>>,
+    /// Set when candidates in doubt were sent up.
+    #[n(2)]
+    sent: Option<Sent>,
+    /// Set when what came to this tier was itself the candidates in doubt.
+    #[n(3)]
+    part: Option<Part>,
+}
+
+/// Candidates in doubt, sent up.
+#[derive(Debug, Encode, Decode)]
+struct Sent {
+    /// How many of the tier's own ranking are certain, from the first.
+    #[n(0)]
+    certain: u32,
+    /// How many the tier above is to name.
+    #[n(1)]
+    k: u32,
+    /// The ids it may name.
+    #[n(2)]
+    ids: BTreeSet<String>,
+    /// The request that they are of.
+    #[n(3)]
+    of: Part,
+}
+
+impl Held {
+    pub(super) fn whole(request: RankRequest, own: Option<Vec<Ranked>>) -> Self {
+        Self { request, own, sent: None, part: None }
+    }
+
+    pub(super) fn in_doubt(
+        request: RankRequest,
+        own: Vec<Ranked>,
+        certain: usize,
+        doubt: &RankRequest,
+        of: Part,
+        part: Option<Part>,
+    ) -> Self {
+        let ids = doubt.candidates.iter().map(|c| c.id.clone()).collect();
+        let sent = Sent { certain: u32::try_from(certain).unwrap_or(u32::MAX), k: doubt.k, ids, of };
+        Self { request, own: Some(own), sent: Some(sent), part }
+    }
+}
+
+impl Ladder {
+    /// Goes on with an escalation once its outcome is known.
+    ///
+    /// `held` comes from [`Step::Escalate`] of the same bundle, perhaps of another instance; what is not is refused. It
+    /// escalates at most once more: after candidates in doubt, the whole request.
+    pub fn resume(&mut self, held: &[u8], outcome: Outcome) -> Step {
+        let held: Held = match crate::wire::from_cbor(held) {
+            Ok(held) => held,
+            Err(error) => {
+                return Step::Refused(Refusal { field: String::new(), message: format!("held state: {error}") });
+            }
+        };
+        match outcome {
+            // Scores of this tier's own are better than a ranking that no model made.
+            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 3 && held.own.is_some() => self.alone(held),
+            Outcome::Reply(Reply::Answer(answer)) => self.merged(held, answer),
+            Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
+            Outcome::Reply(Reply::Whole(why)) => self.send_whole(held, why),
+            Outcome::Gone => self.alone(held),
+        }
+    }
+
+    /// The certain candidates first, then those that the tier above chose of the others.
+    fn merged(&mut self, held: Held, above: Box<Answer>) -> Step {
+        let (Some(sent), Some(own)) = (&held.sent, &held.own) else { return Step::Answer(above) };
+        let named: BTreeSet<&str> = above.ranked.iter().map(|entry| entry.id.as_str()).collect();
+        let fits = named.len() == above.ranked.len()
+            && named.len() == sent.k as usize
+            && named.iter().all(|id| sent.ids.contains(*id))
+            && above.stamp == Some(self.stamp);
+        if !fits {
+            // Not an answer to what was asked; taken as no answer.
+            return self.alone(held);
+        }
+        let agreement = if above.degradation == 0 { self.claim_of(sent.of, &above) } else { None };
+        let reason = if above.degradation == 0 { Reason::Merged } else { above.reason };
+        let certain = own.iter().take(sent.certain as usize).cloned();
+        let Answer { tier, variant, degradation, ranked, warnings, .. } = *above;
+        let ranked = certain.chain(ranked).collect();
+        let blank = self.blank(reason, degradation, ranked, agreement, warnings);
+        Step::Answer(Box::new(Answer { tier, variant, ..blank }))
+    }
+
+    /// The tier above claims for its part what it is certified for; that the origin ranked the others makes its own
+    /// class.
+    fn claim_of(&self, of: Part, above: &Answer) -> Option<Agreement> {
+        match (&above.agreement, above.reason) {
+            (Some(agreement), _) => Some(agreement.clone()),
+            (None, Reason::Reference) => {
+                let policy = gate::policy(&self.policies, of.k, of.n as usize)?;
+                Some(self.agreement((policy.alpha, policy.delta), of.k, Class::MergedOrigin, None))
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// The tier above cannot do with candidates alone.
+    fn send_whole(&mut self, held: Held, why: Whole) -> Step {
+        match held {
+            Held { sent: Some(_), part: None, request, own } => {
+                let mut whole = request.clone();
+                if why == Whole::NoPolicy && whole.tier == TierChoice::Auto {
+                    whole.tier = TierChoice::Origin;
+                }
+                let message = self.message(whole, None, Why::Unsure);
+                self.escalate(Held::whole(request, own), message)
+            }
+            Held { sent: Some(_), part: Some(_), .. } => Step::Whole(why),
+            held @ Held { sent: None, .. } => self.alone(held),
+        }
+    }
+
+    /// The best this tier can say without the one above: level 1, or level 3 when it cannot score.
+    fn alone(&mut self, held: Held) -> Step {
+        let Held { request, own, .. } = held;
+        if let Some(own) = own {
+            return self.answer(Reason::UpstreamGone, 1, own, None, Vec::new());
+        }
+        if over_limit(&request, self.limits) {
+            return self.popular(Reason::UpstreamGone, &request);
+        }
+        let prepared = match prepare(&self.schema, &self.catalog, &request) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Step::Refused(refusal),
+        };
+        let scores = match self.score(&prepared) {
+            Ok(scores) => scores,
+            Err(NoScores::Refused(refusal)) => return Step::Refused(refusal),
+            Err(NoScores::Failed) => return self.popular(Reason::WorkerFailed, &request),
+        };
+        let ranked = prepared.ranked(&scores, &request, self.ranking());
+        self.answer(Reason::UpstreamGone, 1, ranked, None, prepared.defaulted())
+    }
+
+    fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
+        let ranked = by_popularity(&self.catalog, request, self.tier);
+        Step::Answer(Box::new(Answer { variant: None, ..self.blank(reason, 3, ranked, None, Vec::new()) }))
+    }
+}
