@@ -20,7 +20,7 @@ Into the output folder go:
     features.toml                 the schema (a copy of --schema, if that lies elsewhere)
     catalog.jsonl                 one item a line, raw fields; line i is vocabulary index i
     requests.calibration.jsonl    from the training period: for activation ranges
-    requests.gate.jsonl           held-out events: to certify a gate on
+    requests.gate.jsonl.gz        held-out events: to certify a gate on
     requests.eval.jsonl           other held-out events: to judge with
     golden.json                   ONNX Runtime's scores and logits of some eval requests
 
@@ -29,6 +29,7 @@ A report (JSON) goes to standard output, progress to standard error. Everything 
 
 import argparse
 import csv
+import gzip
 import json
 import re
 import shutil
@@ -54,7 +55,7 @@ CATALOG_SIZE = 2000  # the movies with the most ratings in the training period
 HELD_OUT = 10  # ratings of each user, the last ones
 HISTORY = 20  # `max_length` in features.toml
 CANDIDATES = 100  # of a request: one positive, the others never rated by the user
-REQUESTS = {"eval": 500, "validation": 600, "calibration": 80, "gate": 715}
+REQUESTS = {"eval": 500, "validation": 600, "calibration": 80, "gate": 2800}
 GOLDEN_LINES = (0, 100, 200, 300, 400)  # of requests.eval.jsonl
 
 # Model
@@ -86,8 +87,9 @@ def main() -> None:
     encoder = Encoder.from_file(schema, [item["id"] for item in data.catalog])
     requests = draw_requests(data, REQUESTS | {"gate": arguments.gate_requests})
     write_lines(out / "catalog.jsonl", data.catalog)
-    for name in ("calibration", "gate", "eval"):
+    for name in ("calibration", "eval"):
         write_lines(out / f"requests.{name}.jsonl", requests[name])
+    write_lines(out / "requests.gate.jsonl.gz", requests["gate"])
 
     items = encoder.encode_batch("item", data.catalog)
     model = Ranker(len(data.catalog), encoder)
@@ -264,7 +266,10 @@ def compact(value) -> str:
 
 def write_lines(path: Path, records: list[dict]) -> None:
     text = "".join(compact(record) + "\n" for record in records)
-    path.write_text(text, encoding="utf-8")
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 # ---- model

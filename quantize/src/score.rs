@@ -188,7 +188,7 @@ impl Encoding<'_> {
             let lines_read = scored.len();
             set.requests.extend(scored.into_iter().flatten());
             set.skipped += lines_read - (set.requests.len() - before);
-            bar.set_position(lines.read);
+            bar.set_position(lines.read());
         }
         bar.finish_and_clear();
         if set.requests.is_empty() {

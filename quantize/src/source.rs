@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::read::MultiGzDecoder;
 use shared_model::catalog::{Catalog, CatalogError, item_from_json};
 use shared_model::limits;
 use shared_model::schema::{Schema, SchemaFault, SchemaFaults};
@@ -141,14 +144,26 @@ pub fn catalog(path: &Path, schema: &Schema) -> Result<Catalog, SourceError> {
     if catalog.is_empty() { Err(SourceError::file(path, "it has no items")) } else { Ok(catalog) }
 }
 
-/// The non-blank lines of a file, numbered from 1, read as they are asked for.
-#[derive(Debug)]
+/// The non-blank lines of a file, numbered from 1, read as they are asked for; `.gz` is decompressed on the way.
 pub struct Lines {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: Box<dyn BufRead + Send>,
     number: usize,
-    /// The bytes handed on so far.
-    pub read: u64,
+    read: Arc<AtomicU64>,
+}
+
+/// A file that counts what is read of it.
+struct Metered {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 impl Lines {
@@ -158,7 +173,20 @@ impl Lines {
     /// It cannot be read.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
-        Ok(Self { path: path.to_owned(), reader: BufReader::new(file), number: 0, read: 0 })
+        let read = Arc::new(AtomicU64::new(0));
+        let metered = Metered { file, read: Arc::clone(&read) };
+        let reader: Box<dyn BufRead + Send> = if path.extension().is_some_and(|e| e == "gz") {
+            Box::new(BufReader::new(MultiGzDecoder::new(metered)))
+        } else {
+            Box::new(BufReader::new(metered))
+        };
+        Ok(Self { path: path.to_owned(), reader, number: 0, read })
+    }
+
+    /// How many bytes of the file have been read, buffers included.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 }
 
@@ -176,7 +204,7 @@ impl Iterator for Lines {
                     let what = format!("the line has more than {MAX_LINE_BYTES} bytes");
                     return Some(Err(SourceError::line(&self.path, self.number, what)));
                 }
-                Ok(n) => self.read += n as u64,
+                Ok(_) => {}
             }
             if !line.trim_ascii().is_empty() {
                 return Some(Ok((self.number, line)));

@@ -26,7 +26,7 @@ fn build(out: &Path, replaced: &[(&str, &Path)]) -> Output {
         ("--schema", demo("features.toml")),
         ("--catalog", demo("catalog.jsonl")),
         ("--calibration", demo("requests.calibration.jsonl")),
-        ("--gate", demo("requests.gate.jsonl")),
+        ("--gate", demo("requests.gate.jsonl.gz")),
         ("--eval", demo("requests.eval.jsonl")),
     ];
     for (option, path) in replaced {
@@ -160,9 +160,9 @@ fn names_the_line_and_field_of_a_request_at_fault() {
         lines[2] = lines[2].replacen("\"candidates\"", "\"kandidates\"", 1);
         lines.join("\n")
     };
-    let (code, said) = refusal("--gate", "requests.gate.jsonl", broken);
+    let (code, said) = refusal("--gate", "requests.eval.jsonl", broken);
     assert_eq!(code, Some(2));
-    assert!(said.contains("requests.gate.jsonl:3: ") && said.contains("candidates"), "{said}");
+    assert!(said.contains("requests.eval.jsonl:3: ") && said.contains("candidates"), "{said}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn build(dir: &Path, replaced: &str, by: &Path) -> Output {
         ("--schema", "features.toml"),
         ("--catalog", "catalog.jsonl"),
         ("--calibration", "requests.calibration.jsonl"),
-        ("--gate", "requests.gate.jsonl"),
+        ("--gate", "requests.gate.jsonl.gz"),
     ];
     let mut command = program("quantize");
     command.arg("build").arg("--out").arg(dir.join("bundle"));
@@ -77,8 +77,8 @@ fn quantize_names_the_input_that_no_feature_feeds() {
 #[test]
 fn quantize_names_the_line_and_field_of_a_request() {
     let dir = tempfile::tempdir().unwrap();
-    let requests = changed(dir.path(), "requests.gate.jsonl", "\"candidates\":[\"", "\"candidates\":[7,\"");
-    assert_refused(&build(dir.path(), "--gate", &requests), 2, &["requests.gate.jsonl:1", "candidates[0]"]);
+    let requests = changed(dir.path(), "requests.eval.jsonl", "\"candidates\":[\"", "\"candidates\":[7,\"");
+    assert_refused(&build(dir.path(), "--gate", &requests), 2, &["requests.eval.jsonl:1", "candidates[0]"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ const OWN_DIR: &str = "tests/fixtures/demo";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "scripts/demo.sh")]
 pub struct Options {
-    /// A folder with NAME.onnx, catalog.jsonl and requests.{calibration,gate,eval}.jsonl.
+    /// A folder with NAME.onnx, catalog.jsonl and requests.{calibration,gate,eval}.jsonl; gate may be .jsonl.gz.
     #[arg(long, default_value = OWN_DIR)]
     pub dir: PathBuf,
     /// NAME.
@@ -55,10 +55,11 @@ impl Options {
         self.edge_share.unwrap_or(if own { 0.28 } else { 0.22 })
     }
 
-    /// A file of requests.
+    /// A file of requests, plain or compressed.
     #[must_use]
     pub fn requests_file(&self, of: &str) -> PathBuf {
-        self.dir.join(format!("requests.{of}.jsonl"))
+        let compressed = self.dir.join(format!("requests.{of}.jsonl.gz"));
+        if compressed.exists() { compressed } else { self.dir.join(format!("requests.{of}.jsonl")) }
     }
 }
 
