@@ -5,8 +5,8 @@
 //! ```
 //!
 //! [`start`] reads the bundles, puts the models on a [`device`] and opens the listeners; `main` only reads arguments.
-//! The [`executor`] runs the graph that the lower tiers run too, and knows no requests; the [`service`] knows requests
-//! and no device. Encoding, top-k and every word on the wire come from `shared_model`.
+//! The [`executor`] runs the graph that the lower tiers run too, and knows no requests; the service knows requests and
+//! no device. Encoding, top-k and every word on the wire come from `shared_model`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
