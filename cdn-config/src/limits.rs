@@ -24,6 +24,9 @@ pub(crate) const MAX_IN_FLIGHT: Bound = Bound::new("max_in_flight", 256, 1..=65_
 pub(crate) const DEFAULT_TIMEOUT_MS: Bound = Bound::new("default_timeout_ms", 100, 1..=60_000);
 pub(crate) const MAX_TIMEOUT_MS: Bound = Bound::new("max_timeout_ms", 10_000, 1..=60_000);
 
+/// `model.poll_ms`.
+pub(crate) const POLL_MS: Bound = Bound::new("poll_ms", 250, 10..=3_600_000);
+
 /// `upstream.connect_timeout_ms`.
 pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 500, 1..=60_000);
 
@@ -64,8 +67,11 @@ pub(crate) const KEYS: &[Key] = &[
         .clients("another number of candidates goes up whole, or is refused at the origin"),
     Key::number(&MAX_K, "largest k; larger: up whole, 422 at the origin")
         .clients("another k goes up whole, or is refused at the origin"),
-    Key::number(&MAX_CONNECTIONS, "most connections of clients open at a time; the tiers below have as many of their own")
-        .clients("another number of connections is closed at once"),
+    Key::number(
+        &MAX_CONNECTIONS,
+        "most connections of clients open at a time; the tiers below have as many of their own",
+    )
+    .clients("another number of connections is closed at once"),
     Key::number(&HEADER_TIMEOUT_MS, "for a request's head").clients("connections are closed after another time"),
     Key::number(
         &IDLE_TIMEOUT_MS,
