@@ -17,7 +17,6 @@ use shared_model::wire::{Answer, RankRequest, Tier, json};
 use crate::build::REFERENCE;
 use crate::eval::Opened;
 use crate::failure::Failure;
-use crate::score::Scorer;
 use crate::source::{self, Lines, MAX_LINE_BYTES, SourceError};
 
 pub use replay::{Does, Stage};

@@ -331,12 +331,6 @@ impl Stack {
         Client::new(&self.certs.ca, protocol)
     }
 
-    /// Whom a client of the tiers trusts, in PEM.
-    #[must_use]
-    pub fn ca(&self) -> &Path {
-        &self.certs.ca
-    }
-
     /// Takes one tier away, as if its machine were gone.
     pub async fn stop(&mut self, which: Which) {
         match which {
