@@ -17,7 +17,11 @@ pub use page::page;
 static SECTIONS: &[Keys] = &[
     Keys { section: "", about: "", keys: config::KEYS },
     Keys { section: "listen", about: "required", keys: listen::KEYS },
-    Keys { section: "tls", about: "belongs to `listen.https` and `listen.tiers`, and is refused without them", keys: listen::TLS_KEYS },
+    Keys {
+        section: "tls",
+        about: "belongs to `listen.https` and `listen.tiers`, and is refused without them",
+        keys: listen::TLS_KEYS,
+    },
     Keys { section: "model", about: "one `[[model]]` for each, at least one", keys: model::KEYS },
     Keys { section: "limits", about: "", keys: limits::KEYS },
     Keys { section: "clients", about: "", keys: clients::KEYS },
@@ -25,7 +29,11 @@ static SECTIONS: &[Keys] = &[
     Keys { section: "worker", about: "edge and region, required", keys: worker::KEYS },
     Keys { section: "upstream", about: "edge and region; without it this tier has nobody above", keys: upstream::KEYS },
     Keys { section: "device", about: "origin", keys: device::KEYS },
-    Keys { section: "batching", about: "origin: requests that arrive close together share a batch", keys: batching::KEYS },
+    Keys {
+        section: "batching",
+        about: "origin: requests that arrive close together share a batch",
+        keys: batching::KEYS,
+    },
     Keys { section: "log", about: "", keys: log::KEYS },
 ];
 

@@ -43,9 +43,13 @@ pub(crate) const KEYS: &[Key] = &[
 pub(crate) const TLS_KEYS: &[Key] = &[
     Key::text("certificate", "path", "PEM chain, the tier's own first").clients("they see another certificate"),
     Key::text("key", "path", "PEM private key"),
-    Key::text("client_ca", "path", "PEM roots that the tiers below are known by; use a CA of your own for nothing else")
-        .or("required for `listen.tiers`")
-        .clients("the tiers below need certificates of another CA"),
+    Key::text(
+        "client_ca",
+        "path",
+        "PEM roots that the tiers below are known by; use a CA of your own for nothing else",
+    )
+    .or("required for `listen.tiers`")
+    .clients("the tiers below need certificates of another CA"),
 ];
 
 const ADDRESS: &str = "an IP address and a port, such as `127.0.0.1:8080`";

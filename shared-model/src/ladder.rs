@@ -33,8 +33,8 @@ use crate::schema::Schema;
 use crate::topk;
 use crate::variant::VariantName;
 use crate::wire::{
-    Agreement, Answer, Escalation, Part, RankRequest, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing,
-    Whole, Why,
+    Agreement, Answer, Escalation, Part, RankRequest, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing, Whole,
+    Why,
 };
 use resume::{Held, Own};
 use similarity::Similarity;

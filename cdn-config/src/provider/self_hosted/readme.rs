@@ -108,7 +108,11 @@ fn notes(site: &Site<'_>, out: &mut String) -> std::fmt::Result {
         }
     }
     if let Some(tiers) = listen.tiers() {
-        writeln!(out, "   - The tiers below come to {}, by TCP and (HTTP/3) UDP: no proxy stands there.", tiers.address())?;
+        writeln!(
+            out,
+            "   - The tiers below come to {}, by TCP and (HTTP/3) UDP: no proxy stands there.",
+            tiers.address()
+        )?;
     }
     Ok(())
 }
