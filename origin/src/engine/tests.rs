@@ -175,11 +175,14 @@ async fn a_scorer_that_has_gone_is_not_held_against_the_device() {
 #[tokio::test]
 async fn scorers_come_and_go_and_each_scores_its_own() {
     #[derive(Debug)]
-    struct Says(f32, Arc<()>);
+    struct Says {
+        score: f32,
+        _alive: Arc<()>,
+    }
 
     impl Scorer for Says {
         fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
-            Ok(vec![self.0; batch.owner.len()])
+            Ok(vec![self.score; batch.owner.len()])
         }
 
         fn sample(&self) -> Batch {
@@ -189,7 +192,7 @@ async fn scorers_come_and_go_and_each_scores_its_own() {
 
     let batcher = Batcher::start(LIMITS, metrics().0).unwrap();
     let alive = Arc::new(());
-    let open = |says: f32| batcher.open(|| Ok::<_, RunError>(Says(says, alive.clone()))).unwrap();
+    let open = |score| batcher.open(|| Ok::<_, RunError>(Says { score, _alive: alive.clone() })).unwrap();
     let scored = async |lane: &Lane| {
         let place = batcher.admit(1).unwrap();
         lane.score(place, batch(1), Instant::now() + Duration::from_secs(30)).await.unwrap().scores

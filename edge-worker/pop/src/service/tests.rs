@@ -85,7 +85,7 @@ fn escalates(resume: &str) -> String {
 
 /// One that knows already what it will answer if nobody is above.
 fn escalates_with(ready: Option<Box<Answer>>, resume: &str) -> String {
-    let (request, stamp) = (sample::request(1.0), served().stamp);
+    let (request, stamp) = (sample::request(1.0), served().stamp());
     let message = Escalation { request, stamp, from: Tier::Edge, why: Why::Unsure, remaining_us: 0, part: None };
     worker(&Step::Escalate { held: vec![1, 2, 3], message: Box::new(message), ready }, "(call $good)", resume)
 }
