@@ -7,7 +7,7 @@
 //!
 //! A request takes a [`Place`] by its candidates before any work is done for it; without room it is refused at once. Then
 //! it waits in the queue, as itself: it leaves when nobody waits for it any more, and is answered at once when it cannot
-//! be in time. [`policy`] decides what is put together and when. One batch is put together ahead while the device
+//! be in time. `policy` decides what is put together and when. One batch is put together ahead while the device
 //! computes, never more. Nothing here knows HTTP or what a batch is computed by.
 //!
 //! A [`Lane`] is a scorer and its line in the queue. Lanes come and go while others go on: with another bundle there is

@@ -321,10 +321,10 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
         let by = explained["answer"]["ranked"].as_array().unwrap().iter().find(|r| r["by"] == last["tier"]).unwrap();
         let known = answering["ranked"].as_array().unwrap().iter().find(|c| c["id"] == by["id"]);
         assert!(known.is_none_or(|c| c["score"] == by["score"]), "{explained}");
-        for stage in &path[..path.len() - 1] {
-            let tier = tiers.iter().find(|t| t["tier"] == stage["tier"]).unwrap();
-            assert!(tier["verdict"].as_str().unwrap().starts_with("unsure") || stage["why"] != "unsure", "{explained}");
-        }
+        // The edge decides on all candidates, as its verdict does; a tier above it perhaps on some of them.
+        let doubts = tiers[0]["verdict"].as_str().unwrap();
+        let up = ["in doubt about ", "unsure of all", "no policy"].iter().any(|begin| doubts.starts_with(begin));
+        assert_eq!(up, path.len() > 1, "{explained}");
         paths.insert(path.len());
     }
     assert!(paths.len() > 1, "some of these requests go up and some do not: {paths:?}");

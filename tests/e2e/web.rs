@@ -38,11 +38,13 @@ fn said(output: Output) -> String {
 }
 
 /// What the package does with each request; with a tier above, what comes of it.
-fn in_node(entry: &str, tier: Tier, requests: &[Value], above: Option<(&str, &Path)>) -> Vec<Value> {
+fn in_node(entry: &str, tier: Tier, requests: &[Value], above: Option<&Stack>) -> Vec<Value> {
     let mut node = node();
     node.arg(script("run.mjs")).arg(web_package().join(entry)).arg(test_bundle()).arg(tier.as_str());
-    if let Some((url, ca)) = above {
-        node.arg(url).env("NODE_EXTRA_CA_CERTS", ca);
+    if let Some(stack) = above {
+        let shown = stack.shown(Which::Edge);
+        node.arg(format!("https://localhost:{}", stack.tiers(Which::Region).port()));
+        node.args([stack.ca(), &shown.certificate, &shown.key]);
     }
     let mut child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
@@ -139,10 +141,9 @@ fn a_package_in_node_does_what_the_native_ladder_does_to_the_bit() {
 async fn a_package_in_node_answers_and_escalates_as_pop_does() {
     let stack = Stack::start().await.unwrap();
     let requests = requests();
-    let above = stack.url(Which::Region, "");
     let alone = in_node("node.js", Tier::Edge, &requests, None);
     let up: Vec<_> = requests.iter().filter(|r| r.get("k") != Some(&json!(0))).take(100).cloned().collect();
-    let climbed = in_node("node.js", Tier::Edge, &up, Some((&above, stack.ca())));
+    let climbed = in_node("node.js", Tier::Edge, &up, Some(&stack));
     let mut compared = 0;
     for (at, (request, own)) in requests.iter().zip(&alone).enumerate() {
         let response = stack.rank(request.to_string()).await.unwrap();

@@ -104,10 +104,16 @@ impl Certs {
         };
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &*authority.0)?;
-        let file = |kind: &str| self.dir.join(format!("{name}.{kind}"));
-        let identity = Identity { certificate: file("crt"), key: file("key") };
+        let identity = self.identity(name);
         std::fs::write(&identity.certificate, leaf.pem())?;
         std::fs::write(&identity.key, key.serialize_pem())?;
         Ok(identity)
+    }
+
+    /// Where what was issued to `name` lies.
+    #[must_use]
+    pub fn identity(&self, name: &str) -> Identity {
+        let file = |kind: &str| self.dir.join(format!("{name}.{kind}"));
+        Identity { certificate: file("crt"), key: file("key") }
     }
 }

@@ -289,6 +289,12 @@ impl Stack {
         Ok(())
     }
 
+    /// What one tier shows to the one above.
+    #[must_use]
+    pub fn shown(&self, which: Which) -> Identity {
+        self.certs.identity(which.shown())
+    }
+
     /// The authority that everybody trusts.
     #[must_use]
     pub fn ca(&self) -> &Path {

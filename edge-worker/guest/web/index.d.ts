@@ -202,8 +202,15 @@ export interface UpstreamOptions {
   headers?: Record<string, string>;
 }
 
-/** An {@link Ask} by `fetch`, to the tier at this address. */
+/** An {@link Ask} by `fetch`, to the tier at this address: its listener for tiers, which wants a certificate. */
 export function upstream(url: string | URL, options?: UpstreamOptions): Ask;
+
+/**
+ * Under Node alone: a `fetch` for {@link upstream} that shows a certificate, for Node's own cannot.
+ *
+ * @param tls PEM, as Node's `https.Agent` takes it
+ */
+export function certified(tls: { cert: string | Uint8Array; key: string | Uint8Array; ca?: string | Uint8Array }): UpstreamOptions["fetch"];
 
 /**
  * Gets what a tier needs of a bundle. Nothing is verified here: {@link RungWorker} does.

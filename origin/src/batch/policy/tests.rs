@@ -130,11 +130,11 @@ fn an_entry_larger_than_a_batch_goes_alone() {
 #[test]
 fn a_batch_is_of_one_model_and_the_earliest_deadline_of_all_goes_first() {
     let mut rig = Rig::of(2);
-    rig.push(0, 'a', 0, 60);
+    rig.push(0, 'c', 0, 60);
     rig.push(1, 'x', 0, 50);
     rig.push(0, 'b', 0, 40);
     rig.push(1, 'y', 0, 90);
-    assert_eq!(rig.next(2).as_deref(), Ok("ba"));
+    assert_eq!(rig.next(2).as_deref(), Ok("bc"));
     assert_eq!(rig.next(2).as_deref(), Ok("xy"));
 }
 
