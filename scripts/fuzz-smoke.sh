@@ -9,7 +9,7 @@ cargo build --release --workspace --bins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=tests/fixtures/demo
-mkdir -p "$work"/{request,messages,schema,encoding,bundle,rung-toml,headers}
+mkdir -p "$work"/{request,messages,schema,encoding,bundle,delta,rung-toml,headers}
 head -n 3 "$demo/requests.eval.jsonl" | split -l 1 - "$work/request/seed-"
 cp "$demo/features.toml" "$work/schema/"
 cp tests/fixtures/reference/transforms.toml "$work/schema/"
@@ -18,10 +18,11 @@ cat > "$work/encoding/request" <<'REQUEST'
 {"user":{"id":"u1","history":["m1"],"ratings":7,"country":"de","taste":[1,2,3,4]},"context":{"timestamp":0,"device":"tv","slot":3},"candidates":[]}
 REQUEST
 head -n 1 "$demo/catalog.jsonl" > "$work/bundle/item"
+printf '%s\n{"id":"m2","removed":true}\n' "$(sed -n 3p "$demo/catalog.jsonl")" > "$work/delta/items"
 awk '/^```toml/{on=1;next} /^```/{on=0} on' docs/rung-toml.md > "$work/rung-toml/example"
 printf 'an-id\n00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\nvendor=1' > "$work/headers/known"
 for case in cdn-config/tests/golden/*/; do cp "$case/rung.toml" "$work/rung-toml/$(basename "$case")"; done
-for target in request messages schema encoding bundle rung-toml headers; do
+for target in request messages schema encoding bundle delta rung-toml headers; do
     echo "fuzz-$target"
     "target/release/fuzz-$target" -max_total_time="$seconds" -max_len=65536 -verbosity=0 -print_final_stats=0 \
         -artifact_prefix="$work/" "$work/$target"

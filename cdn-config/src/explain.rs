@@ -203,12 +203,11 @@ mod tests {
         };
         let movies = "model[0].bundle = \"/etc/rung/bundles/movies\" (line 9)";
         let books = "model[1].bundle = \"/srv/books\" (line 14)";
-        for path in ["model", "model.bundle"] {
-            assert_eq!(heads(path), [movies, books]);
-        }
-        for path in ["model[1]", "model[1].bundle"] {
-            assert_eq!(heads(path), [books]);
-        }
+        let polls = [0, 1].map(|at| format!("model[{at}].poll_ms = 250 (default)"));
+        assert_eq!(heads("model"), [movies, books, &polls[0], &polls[1]]);
+        assert_eq!(heads("model[1]"), [books, &polls[1]]);
+        assert_eq!(heads("model.bundle"), [movies, books]);
+        assert_eq!(heads("model[1].bundle"), [books]);
         assert_eq!(heads("log"), ["log.format = \"text\" (default)", "log.filter = \"info\" (default)"]);
     }
 

@@ -24,6 +24,9 @@ pub(crate) const MAX_IN_FLIGHT: Bound = Bound::new("max_in_flight", 256, 1..=65_
 pub(crate) const DEFAULT_TIMEOUT_MS: Bound = Bound::new("default_timeout_ms", 100, 1..=60_000);
 pub(crate) const MAX_TIMEOUT_MS: Bound = Bound::new("max_timeout_ms", 10_000, 1..=60_000);
 
+/// `model.poll_ms`.
+pub(crate) const POLL_MS: Bound = Bound::new("poll_ms", 250, 10..=3_600_000);
+
 /// `upstream.connect_timeout_ms`.
 pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 500, 1..=60_000);
 

@@ -33,7 +33,11 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .or_text("true")
     .clients("they connect over another protocol"),
-    Key::text("admin", "IP address and port", "`/healthz`, `/readyz`, `/metrics`, `/drain`: not for clients"),
+    Key::text(
+        "admin",
+        "IP address and port",
+        "`/healthz`, `/readyz`, `/metrics`, `/drain`, `/v1/reload`, `/v1/catalog`: not for clients",
+    ),
 ];
 
 pub(crate) const TLS_KEYS: &[Key] = &[

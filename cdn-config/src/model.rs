@@ -2,19 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::FaultKind;
 use crate::files::FileKind;
 use crate::keys::Key;
+use crate::limits::POLL_MS;
 use crate::section::{Entry, Section};
 
-pub(crate) const KEYS: &[Key] =
-    &[Key::text("bundle", "path", "a bundle's folder; none twice").clients("other models or versions answer")];
+pub(crate) const KEYS: &[Key] = &[
+    Key::text("bundle", "path", "a bundle's folder, or a symbolic link to it; none twice")
+        .clients("other models or versions answer"),
+    Key::number(&POLL_MS, "how often that folder is looked at for another bundle or a catalog delta"),
+];
 
 /// One model, by its bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     bundle: PathBuf,
+    poll: Duration,
 }
 
 impl Model {
@@ -37,13 +43,19 @@ impl Model {
             let expected = "a bundle that no other [[model]] names".into();
             section.fault("bundle", FaultKind::Value { found: path.display().to_string(), expected });
         }
+        let poll = section.millis(&POLL_MS);
         section.finish();
-        Some(Self { bundle: bundle? })
+        Some(Self { bundle: bundle?, poll })
     }
 
     /// The bundle's folder.
     pub fn bundle(&self) -> &Path {
         &self.bundle
+    }
+
+    /// How often the folder is looked at for another bundle, or a delta of its catalog.
+    pub fn poll(&self) -> Duration {
+        self.poll
     }
 }
 
@@ -57,6 +69,22 @@ mod tests {
         let config = accepted(&format!("{EDGE}[[model]]\nbundle = \"/srv/books\""));
         let bundles: Vec<_> = config.models().iter().map(Model::bundle).collect();
         assert_eq!(bundles, [Path::new("/etc/rung/bundles/movies"), Path::new("/srv/books")]);
+    }
+
+    #[test]
+    fn looks_at_each_bundle_as_often_as_the_file_says() {
+        let config = accepted(&format!("{EDGE}[[model]]\nbundle = \"/srv/books\"\npoll_ms = 60000"));
+        let polls: Vec<_> = config.models().iter().map(|model| model.poll().as_millis()).collect();
+        assert_eq!(polls, [250, 60_000]);
+    }
+
+    #[test]
+    fn rejects_a_poll_without_a_pause() {
+        let text = EDGE.replace("bundle = \"bundles/movies\"", "bundle = \"bundles/movies\"\npoll_ms = 0");
+        assert_eq!(
+            refused(&text),
+            ["rung.toml:10: model[0].poll_ms: is `0`, expected a whole number from 10 to 3600000"]
+        );
     }
 
     #[test]

@@ -9,27 +9,33 @@
 //! it waits in the queue, as itself: it leaves when nobody waits for it any more, and is answered at once when it cannot
 //! be in time. `policy` decides what is put together and when. One batch is put together ahead while the device
 //! computes, never more. Nothing here knows HTTP or what a batch is computed by.
+//!
+//! A [`Lane`] is a scorer and its line in the queue. Lanes come and go while others go on: with another bundle there is
+//! another lane, and the one before ends with the last request that has its handle. There is one queue and one device
+//! all the while.
 
 mod job;
+mod lane;
 mod pace;
 mod policy;
 mod room;
 mod worker;
 
 pub(crate) use job::Job;
+pub use lane::Lane;
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
 
-use crate::engine::{Engine, Health, Scorer, StartError};
+use crate::engine::{self, Engine, Health, OpenError, Scorer};
 use crate::executor::Batch;
 use crate::metrics::{Dropped, Metrics};
-use policy::{Entry, Queue, Ticket};
+use policy::{Entry, Queue};
 pub use room::Place;
 use room::Room;
 
@@ -104,30 +110,36 @@ struct Shared {
 #[derive(Debug)]
 struct Share {
     rows: Batch,
+    scorer: Arc<dyn Scorer>,
     done: oneshot::Sender<Result<Scored, ScoreError>>,
     /// Given back when the device begins, or when the request leaves.
     _place: Place,
 }
 
 impl Batcher {
-    /// Starts the engine with the scorers that `load` gives, and the worker that feeds it. Blocks until the device is
-    /// ready. A request's model is the index of its scorer.
+    /// Starts the device's thread, and the worker that feeds it.
     ///
     /// # Errors
-    /// The engine does not start.
+    /// There is no thread.
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub fn start<S: Scorer, E: Send + 'static>(
-        limits: Limits,
-        metrics: Metrics,
-        load: impl FnOnce() -> Result<Vec<S>, E> + Send + 'static,
-    ) -> Result<Self, StartError<E>> {
+    pub fn start(limits: Limits, metrics: Metrics) -> io::Result<Self> {
         let (jobs, taken) = mpsc::channel();
-        let engine = Engine::start(taken, load)?;
-        let shared = Arc::new(Shared::new(engine.scorers(), limits, metrics));
+        let engine = Engine::start(taken)?;
+        let shared = Arc::new(Shared::new(limits, metrics));
         let worker = tokio::spawn(worker::work(shared.clone(), jobs));
         Ok(Self { shared, engine, worker })
+    }
+
+    /// Makes a scorer, tries the device with it, and opens a lane to it. Blocks until it is ready, on the thread that
+    /// calls: what is being scored meanwhile does not wait for an upload.
+    ///
+    /// # Errors
+    /// `make` failed, or the device did.
+    pub fn open<S: Scorer, E>(&self, make: impl FnOnce() -> Result<S, E>) -> Result<Lane, OpenError<E>> {
+        let scorer = engine::ready(make)?;
+        Lane::open(self.shared.clone(), Arc::new(scorer)).ok_or(OpenError::Stopped)
     }
 
     /// Takes room for a request's candidates. To be asked before anything is done for it.
@@ -136,23 +148,6 @@ impl Batcher {
     /// There is none, and when there may be.
     pub fn admit(&self, candidates: usize) -> Result<Place, Full> {
         self.shared.room.enter(candidates).ok_or_else(|| Full { retry_after: self.backlog() })
-    }
-
-    /// Scores a request of the scorer `model` by `deadline`, in a batch with others. Dropping the future gives it up.
-    ///
-    /// # Errors
-    /// See [`ScoreError`].
-    ///
-    /// # Panics
-    /// There is no such scorer.
-    pub async fn score(
-        &self,
-        place: Place,
-        model: usize,
-        rows: Batch,
-        deadline: Instant,
-    ) -> Result<Scored, ScoreError> {
-        self.shared.score(place, model, rows, deadline).await
     }
 
     /// How long the device has to do with what waits.
@@ -176,34 +171,13 @@ impl Drop for Batcher {
 }
 
 impl Shared {
-    fn new(models: usize, limits: Limits, metrics: Metrics) -> Self {
+    fn new(limits: Limits, metrics: Metrics) -> Self {
         Self {
-            queue: Mutex::new(Some(Queue::new(models, limits))),
+            queue: Mutex::new(Some(Queue::new(limits))),
             changed: Notify::new(),
             ahead: Arc::new(Semaphore::new(1)),
             room: Room::new(limits.max_waiting_candidates, metrics.clone()),
             metrics,
-        }
-    }
-
-    async fn score(
-        &self,
-        mut place: Place,
-        model: usize,
-        rows: Batch,
-        deadline: Instant,
-    ) -> Result<Scored, ScoreError> {
-        let candidates = rows.owner.len();
-        place.shrink_to(candidates);
-        let (done, waiter) = oneshot::channel();
-        let entry = Entry { candidates, arrived: now(), deadline, load: Share { rows, done, _place: place } };
-        let ticket = self.queue().as_mut().map(|queue| queue.push(model, entry)).ok_or(ScoreError::Stopped)?;
-        self.changed.notify_one();
-        let _waiting = Waiting { shared: self, ticket };
-        match timeout_at(deadline.into(), waiter).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_gone)) => Err(ScoreError::Stopped),
-            Err(_elapsed) => Err(ScoreError::TooLate),
         }
     }
 
@@ -222,22 +196,6 @@ impl Shared {
     /// No code of others runs under the lock but drops, so a poisoned queue is a sound one.
     fn queue(&self) -> MutexGuard<'_, Option<Queue<Share>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Somebody waits for an entry; dropped, nobody does.
-struct Waiting<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let left = self.shared.queue().as_mut().and_then(|queue| queue.remove(self.ticket));
-        if let Some(entry) = left {
-            let late = now() >= entry.deadline;
-            self.shared.metrics.dropped(if late { Dropped::Late } else { Dropped::Abandoned });
-        }
     }
 }
 

@@ -1,15 +1,17 @@
-//! The device's side of the origin: one named thread owns the device and the executors.
+//! The device's side of the origin: one named thread computes all batches.
 //!
-//! It takes the jobs that [`crate::batch`] makes, one after the other, and has nothing else to do with requests. Async code
-//! sees a health watch. A panic of the device is a failed batch, not the end of the thread. Nothing here knows HTTP, models
-//! or requests.
+//! It takes the jobs that [`crate::batch`] makes, each with its scorer, one after the other, and has nothing else to do with
+//! requests. A scorer is made and tried by whoever brings it, before it gets its first job: a device takes uploads from
+//! other threads while it computes. Async code sees a health watch. A panic of the device is a failed batch, not the end
+//! of the thread. Nothing here knows HTTP, models or requests.
 
 mod worker;
 
 use std::any::Any;
+use std::fmt::Debug;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 use thiserror::Error;
@@ -19,14 +21,14 @@ use crate::batch::Job;
 use crate::executor::{Batch, Executor, RunError};
 
 /// What the thread runs: an executor, or in tests something that is easier to break.
-pub trait Scorer: 'static {
+pub trait Scorer: Debug + Send + Sync + 'static {
     /// A score for each candidate of the batch.
     ///
     /// # Errors
     /// The batch does not fit, or the device failed.
     fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError>;
 
-    /// A batch that is quick to score: what the thread tries the device with.
+    /// A batch that is quick to score: what the device is tried with.
     fn sample(&self) -> Batch;
 }
 
@@ -51,24 +53,23 @@ pub enum Health {
     Stopped,
 }
 
-/// Why an engine cannot start.
+/// Why a scorer cannot be used.
 #[derive(Debug, Error)]
-pub enum StartError<E> {
-    /// No thread.
-    #[error("the device's thread cannot be started: {0}")]
-    Thread(io::Error),
-    /// No scorers.
+pub enum OpenError<E> {
+    /// There is none.
     #[error(transparent)]
     Load(E),
     /// The device failed while it was tried.
     #[error("the device failed its trial: {0}")]
     Trial(String),
+    /// The device's thread has ended.
+    #[error("the device's thread has ended")]
+    Stopped,
 }
 
 /// A handle on the thread, which ends when nobody can send it jobs any more.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    scorers: usize,
     health: watch::Receiver<Health>,
 }
 
@@ -89,36 +90,15 @@ impl Fault {
 }
 
 impl Engine {
-    /// Starts the thread, loads the scorers on it and tries each. Blocks until the device is ready.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// There is no thread, `load` failed, or the device did.
-    pub(crate) fn start<S: Scorer, E: Send + 'static>(
-        jobs: Receiver<Job>,
-        load: impl FnOnce() -> Result<Vec<S>, E> + Send + 'static,
-    ) -> Result<Self, StartError<E>> {
-        let (report, reported) = sync_channel(1);
+    /// There is none.
+    pub(crate) fn start(jobs: Receiver<Job>) -> io::Result<Self> {
         let (health, watched) = watch::channel(Health::Ready);
-        let body = move || {
-            // Whoever started the thread waits for one message; if it is gone, so is the reason to go on.
-            match prepare(load) {
-                Ok(scorers) if report.send(Ok(scorers.len())).is_ok() => {
-                    worker::Worker::new(scorers, jobs, health).work();
-                }
-                Ok(_unwanted) => {}
-                Err(error) => drop(report.send(Err(error))),
-            }
-        };
-        thread::Builder::new().name("origin-device".to_owned()).spawn(body).map_err(StartError::Thread)?;
-        match reported.recv() {
-            Ok(outcome) => outcome.map(|scorers| Self { scorers, health: watched }),
-            Err(_) => Err(StartError::Trial("the thread ended without a word".to_owned())),
-        }
-    }
-
-    /// How many scorers it has.
-    pub(crate) fn scorers(&self) -> usize {
-        self.scorers
+        let body = move || worker::Worker::new(jobs, health).work();
+        thread::Builder::new().name("origin-device".to_owned()).spawn(body)?;
+        Ok(Self { health: watched })
     }
 
     /// Whether the device works now.
@@ -127,17 +107,15 @@ impl Engine {
     }
 }
 
-/// Loads the scorers and scores a sample with each, so that ready means ready.
-fn prepare<S: Scorer, E>(load: impl FnOnce() -> Result<Vec<S>, E>) -> Result<Vec<S>, StartError<E>> {
-    let scorers = caught(load).map_err(StartError::Trial)?.map_err(StartError::Load)?;
-    for scorer in &scorers {
-        run(scorer, scorer.sample()).map_err(|fault| StartError::Trial(fault.to_string()))?;
-    }
-    Ok(scorers)
+/// Makes a scorer and scores a sample with it, so that ready means ready.
+pub(crate) fn ready<S: Scorer, E>(make: impl FnOnce() -> Result<S, E>) -> Result<S, OpenError<E>> {
+    let scorer = caught(make).map_err(OpenError::Trial)?.map_err(OpenError::Load)?;
+    run(&scorer, scorer.sample()).map_err(|fault| OpenError::Trial(fault.to_string()))?;
+    Ok(scorer)
 }
 
 /// Scores, and turns a panic into a fault. A scorer keeps nothing from one batch to the next that a panic could break.
-fn run<S: Scorer>(scorer: &S, batch: Batch) -> Result<Vec<f32>, Fault> {
+fn run(scorer: &dyn Scorer, batch: Batch) -> Result<Vec<f32>, Fault> {
     Ok(caught(|| scorer.score(batch)).map_err(Fault::Panic)??)
 }
 

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! [`start`] reads the bundles, puts the models on a [`device`] and opens the listeners; `main` only reads arguments.
-//! The [`executor`] runs the graph that the lower tiers run too, and knows no requests; the [`service`] knows requests
-//! and no device; between them [`batch`] puts requests together for the one thread of the [`engine`]. Encoding, top-k and every word on the wire come from `shared_model`.
+//! The [`executor`] runs the graph that the lower tiers run too, and knows no requests; the service knows requests and
+//! no device; between them [`batch`] puts requests together for the one thread of the [`engine`]. Encoding, top-k and every
+//! word on the wire come from `shared_model`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -19,7 +20,7 @@ pub mod executor;
 mod fixture;
 pub mod metrics;
 pub mod model;
-pub mod service;
+mod service;
 mod start;
 
 pub use start::{Running, Settings, SettingsError, StartError, start};

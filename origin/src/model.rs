@@ -1,121 +1,98 @@
-//! A bundle as the origin uses it: what turns a request into a batch and scores into an answer, and the variant that the
-//! executor is made of. Reading verifies first (see [`shared_model::bundle`]); only here are its files touched.
+//! An edition of a bundle as the origin uses it: what turns a request into rows of a batch and scores into an answer, and
+//! the way to the executor that has its weights on the device.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use front::Serving;
-use shared_model::bundle::{Bundle, BundleError, CATALOG, FEATURES};
-use shared_model::catalog::{Catalog, CatalogError};
+use front::generations::{Loader, Weights};
+use shared_model::bundle::{Edition, FEATURES};
 use shared_model::graph::Link;
 use shared_model::ladder::{BindError, Binding};
-use shared_model::schema::{Schema, SchemaFaults};
 use shared_model::variant::{Variant, VariantError, VariantName};
-use shared_model::wire::Stamp;
 
-use crate::executor::Fit;
+use crate::batch::{Batcher, Lane};
+use crate::device::Device;
+use crate::engine::OpenError;
+use crate::executor::{self, Executor, Fit};
 
-/// A model in service, without its weights.
+/// A model in service.
 #[derive(Debug)]
 pub struct Model {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) stamp: Stamp,
-    pub(crate) schema: Schema,
-    pub(crate) catalog: Catalog,
+    pub(crate) edition: Edition,
     pub(crate) binding: Binding,
     pub(crate) link: Link,
     /// What the executor takes.
     pub(crate) fit: Fit,
+    /// The way to the executor, which has the bundle's weights; shared by all revisions of its catalog.
+    pub(crate) lane: Arc<Lane>,
 }
 
-/// A bundle that cannot be served.
-#[derive(Debug, Error)]
-#[error("bundle {folder}: {reason}", folder = folder.display())]
-pub struct LoadError {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The file and what is wrong with it.
-    pub reason: Reason,
+/// What every model of an origin is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Executors {
+    pub(crate) device: Device,
+    /// The one queue that all of them are scored from.
+    pub(crate) batcher: Arc<Batcher>,
 }
 
-/// What is wrong with a bundle.
+/// Why the origin cannot run an edition.
 #[derive(Debug, Error)]
-pub enum Reason {
-    /// A file is missing, unreadable or not the one the manifest lists.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The schema is not text.
-    #[error("{FEATURES}: is not UTF-8 text")]
-    Text,
-    /// The schema.
-    #[error("{FEATURES}: {0}")]
-    Schema(#[from] SchemaFaults),
-    /// The catalog.
-    #[error("{CATALOG}: {0}")]
-    Catalog(#[from] CatalogError),
+pub enum LoadFault {
     /// The variant.
     #[error("{file}: {0}", file = VARIANT.file())]
     Variant(#[from] VariantError),
     /// Schema and graph disagree.
     #[error("{FEATURES}: {0}")]
     Bind(#[from] BindError),
+    /// The executor or the device.
+    #[error("{file}: {0}", file = VARIANT.file())]
+    Executor(#[from] OpenError<executor::LoadError>),
 }
 
 /// What the origin runs.
 pub(crate) const VARIANT: VariantName = VariantName::F32;
 
-impl Model {
-    /// Reads the bundle in `folder`.
-    ///
-    /// # Errors
-    /// Names the folder, the file and the reason.
-    pub fn load(folder: &Path) -> Result<(Self, Variant), LoadError> {
-        read(folder).map_err(|reason| LoadError { folder: folder.to_owned(), reason })
+impl Loader for Executors {
+    type Model = Model;
+    type Error = LoadFault;
+
+    fn variant(&self) -> VariantName {
+        VARIANT
     }
 
-    /// What the front tells of it.
-    #[must_use]
-    pub fn serving(&self, runs_on: &str) -> Serving {
-        Serving {
-            model: self.name.clone(),
-            version: self.version.clone(),
-            variant: VARIANT.as_str().to_owned(),
-            runs_on: runs_on.to_owned(),
-            stamp: self.stamp,
+    fn is_escalated_to(&self) -> bool {
+        true
+    }
+
+    fn load(&self, edition: &Edition, weights: Weights<'_, Model>) -> Result<Model, LoadFault> {
+        let edition = edition.clone();
+        match weights {
+            Weights::Of(Model { binding, link, fit, lane, .. }) => {
+                Ok(Model { edition, binding: binding.clone(), link: *link, fit: fit.clone(), lane: lane.clone() })
+            }
+            Weights::Bytes(bytes) => {
+                let Variant { graph, tensors, .. } = Variant::from_bytes(&bytes)?;
+                let binding = Binding::new(&graph, edition.schema())?;
+                let lane = self.batcher.open(|| Executor::new(&graph, &tensors, &self.device))?;
+                Ok(Model { edition, binding, link: graph.link(), fit: Fit::of(&graph), lane: Arc::new(lane) })
+            }
         }
     }
 }
 
-fn read(folder: &Path) -> Result<(Model, Variant), Reason> {
-    let file = VARIANT.file();
-    let bundle = Bundle::read(&[FEATURES, CATALOG, file], |name, max| {
-        bytes(&folder.join(name), max).map_err(|e| e.to_string())
-    })?;
-    let schema = Schema::from_toml(str::from_utf8(bundle.file(FEATURES)?).map_err(|_| Reason::Text)?)?;
-    let variant = Variant::from_bytes(bundle.file(file)?)?;
-    let schema = schema.bounded_by(&variant.graph);
-    let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
-    let binding = Binding::new(&variant.graph, &schema)?;
-    let model = Model {
-        stamp: Stamp { catalog: catalog.revision(), ..bundle.stamp() },
-        name: bundle.manifest.model,
-        version: bundle.manifest.version,
-        schema,
-        catalog,
-        binding,
-        link: variant.graph.link(),
-        fit: Fit::of(&variant.graph),
-    };
-    Ok((model, variant))
-}
-
-/// At most one byte more than `max`, so that a file that has grown is noticed and not read.
-fn bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
+impl Model {
+    /// What the front tells of it.
+    #[must_use]
+    pub fn serving(&self, runs_on: &str) -> Serving {
+        let manifest = self.edition.manifest();
+        Serving {
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
+            variant: VARIANT.as_str().to_owned(),
+            runs_on: runs_on.to_owned(),
+            stamp: self.edition.stamp(),
+        }
+    }
 }

@@ -3,11 +3,10 @@
 //! The answer is the reference itself, so nothing is claimed of it. When there are no scores in time, a tier below that
 //! asked is told so, for its own scores are better than none; a client gets the candidates by popularity (level 3).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
+use front::generations::{Generations, Operations};
 use front::{Call, Failure, Health, Popular, Ranker, Serving};
 use shared_model::explain::Basis;
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
@@ -17,38 +16,25 @@ use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Tim
 use crate::batch::{Batcher, Full, ScoreError, Scored};
 use crate::engine;
 use crate::executor::{Batch, RunError};
-use crate::model::{Model, VARIANT};
+use crate::model::{Executors, Model, VARIANT};
 
-/// The models in service, and the batches that score for them.
-#[derive(Debug)]
-pub struct Service {
-    /// In the order of the batcher's scorers.
-    models: Vec<Model>,
-    by_name: BTreeMap<String, usize>,
-    batcher: Batcher,
+/// The models in service, and the queue before the device.
+pub(crate) struct Service {
+    models: Arc<Generations<Executors>>,
+    batcher: Arc<Batcher>,
     limits: TierLimits,
     /// What the device is.
     runs_on: &'static str,
 }
 
-/// Two bundles hold a model of one name.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the model `{0}` is in two bundles: name each model in one")]
-pub struct TwiceError(pub String);
-
 impl Service {
-    /// A service; `models` are in the order of the batcher's scorers.
-    ///
-    /// # Errors
-    /// Two models have one name.
-    pub fn new(
-        models: Vec<Model>,
-        batcher: Batcher,
+    pub(crate) fn new(
+        models: Arc<Generations<Executors>>,
+        batcher: Arc<Batcher>,
         limits: TierLimits,
         runs_on: &'static str,
-    ) -> Result<Self, TwiceError> {
-        let by_name = by_name(&models)?;
-        Ok(Self { models, by_name, batcher, limits, runs_on })
+    ) -> Self {
+        Self { models, batcher, limits, runs_on }
     }
 
     /// Before anything is encoded, which for too many candidates takes too long.
@@ -68,10 +54,12 @@ impl Service {
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
         let request = &call.request;
+        let below = call.escalation.map(|escalation| escalation.stamp);
         let unknown = || Failure::UnknownModel(request.model.clone());
-        let index = *self.by_name.get(&request.model).ok_or_else(unknown)?;
-        let model = &self.models[index];
-        if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.stamp) {
+        // Kept to the end, whatever takes its place meanwhile.
+        let generation = self.models.take(&request.model, below).ok_or_else(unknown)?;
+        let model = &generation.model;
+        if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.edition.stamp()) {
             return Err(Failure::Whole(Whole::OtherBundle));
         }
         self.check(request)?;
@@ -79,7 +67,7 @@ impl Ranker for Service {
         let place = self.batcher.admit(request.candidates.len());
         let place = place.map_err(|Full { retry_after }| Failure::Overloaded { retry_after })?;
         let started = Instant::now();
-        let prepared = prepare(&model.schema, &model.catalog, request).map_err(Failure::Refused)?;
+        let prepared = prepare(model.edition.schema(), model.edition.catalog(), request).map_err(Failure::Refused)?;
         if prepared.is_empty() {
             return Ok(model.answer(Vec::new(), Vec::new(), Timing::default()));
         }
@@ -88,7 +76,7 @@ impl Ranker for Service {
         let unfit = |error: RunError| Failure::Refused(Refusal { field: String::new(), message: error.to_string() });
         model.fit.check(&rows).map_err(unfit)?;
         let encoded = started.elapsed();
-        let scored = self.batcher.score(place, index, rows, call.deadline).await;
+        let scored = model.lane.score(place, rows, call.deadline).await;
         let why = match scored {
             Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
                 None => {
@@ -106,7 +94,7 @@ impl Ranker for Service {
             }
             Err(error @ (ScoreError::TooLate | ScoreError::Failed(_) | ScoreError::Stopped)) => error.to_string(),
         };
-        tracing::warn!(request_id = call.request_id.as_str(), model = %model.name, %why, "no scores");
+        tracing::warn!(request_id = call.request_id.as_str(), model = %request.model, %why, "no scores");
         if call.escalation.is_some() {
             return Err(Failure::Unavailable { what: format!("the origin has no scores: {why}") });
         }
@@ -114,19 +102,21 @@ impl Ranker for Service {
     }
 
     fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
-        let index = match model {
-            Some(name) => self.by_name.get(name).copied(),
-            None => Some(0),
+        let unknown = || Failure::UnknownModel(model.unwrap_or_default().to_owned());
+        let generation = match model {
+            Some(name) => self.models.take(name, None),
+            None => self.models.current().into_iter().next(),
         };
-        let found = index.and_then(|index| self.models.get(index));
-        let Some(model) = found else { return Err(Failure::UnknownModel(model.unwrap_or_default().to_owned())) };
-        let geo = geo.and_then(|geo| model.catalog.geo(geo));
+        let generation = generation.ok_or_else(unknown)?;
+        let edition = &generation.edition;
+        let (manifest, catalog) = (edition.manifest(), edition.catalog());
+        let geo = geo.and_then(|geo| catalog.geo(geo));
         Ok(Popular {
-            model: model.name.clone(),
-            version: model.version.clone(),
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
             geo: geo.map(|geo| geo.name().to_owned()),
-            items: model.catalog.most_popular(geo, k),
-            stamp: model.stamp,
+            items: catalog.most_popular(geo, k),
+            stamp: edition.stamp(),
         })
     }
 
@@ -143,7 +133,11 @@ impl Ranker for Service {
     }
 
     fn models(&self) -> Vec<Serving> {
-        self.models.iter().map(|model| model.serving(self.runs_on)).collect()
+        self.models.current().iter().map(|generation| generation.model.serving(self.runs_on)).collect()
+    }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        Some(&*self.models)
     }
 }
 
@@ -155,16 +149,17 @@ impl Model {
     }
 
     fn explain(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> String {
-        let &Self { stamp, link, ref schema, ref catalog, .. } = self;
-        let (tier, variant) = (Tier::Origin, VARIANT);
+        let (tier, variant, link) = (Tier::Origin, VARIANT, self.link);
+        let (stamp, schema, catalog) = (self.edition.stamp(), self.edition.schema(), &**self.edition.catalog());
         let basis = Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy: None };
         basis.explain().to_json()
     }
 
     fn answer(&self, ranked: Vec<Ranked>, warnings: Vec<String>, timing: Timing) -> Answer {
+        let manifest = self.edition.manifest();
         Answer {
-            model: self.name.clone(),
-            version: self.version.clone(),
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
             tier: Tier::Origin,
             variant: Some(VARIANT.as_str().to_owned()),
             degradation: 0,
@@ -173,13 +168,13 @@ impl Model {
             agreement: None,
             timing,
             warnings,
-            stamp: Some(self.stamp),
+            stamp: Some(self.edition.stamp()),
             explanation: None,
         }
     }
 
     fn answer_without_scores(&self, request: &RankRequest) -> Answer {
-        let ranked = by_popularity(&self.catalog, request, Tier::Origin);
+        let ranked = by_popularity(self.edition.catalog(), request, Tier::Origin);
         Answer {
             variant: None,
             degradation: 3,
@@ -187,16 +182,6 @@ impl Model {
             ..self.answer(ranked, Vec::new(), Timing::default())
         }
     }
-}
-
-fn by_name(models: &[Model]) -> Result<BTreeMap<String, usize>, TwiceError> {
-    let mut by_name = BTreeMap::new();
-    for (index, model) in models.iter().enumerate() {
-        if by_name.insert(model.name.clone(), index).is_some() {
-            return Err(TwiceError(model.name.clone()));
-        }
-    }
-    Ok(by_name)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,26 +1,24 @@
 //! From a configuration to an origin that answers: bundles, device, batches, listeners, in this order.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use cdn_config::{Config, Role};
+use front::generations::{BundleSource, LoadError, OpenError, Read};
 use front::tls::{self, Identity, Pem, TlsError};
 use front::{Drained, Front, Https, Signals};
 use shared_model::ladder::TierLimits;
-use shared_model::variant::Variant;
 use shared_model::wire::Tier;
 
 use crate::batch::{self, Batcher};
 use crate::device::{Choice, Device};
-use crate::engine;
-use crate::executor::{self, Executor};
 use crate::metrics::Metrics;
-use crate::model::{self, Model, VARIANT};
-use crate::service::{Service, TwiceError};
+use crate::model::{Executors, LoadFault, VARIANT};
+use crate::service::Service;
 
 /// How long `/readyz` says that the origin leaves before it does.
 const DRAIN_NOTICE: Duration = Duration::from_secs(1);
@@ -30,8 +28,8 @@ const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The listeners, and what they take.
     pub front: front::Settings,
-    /// The folders of the bundles, one a model.
-    pub bundles: Vec<PathBuf>,
+    /// Where the bundles come from, one a model.
+    pub bundles: Vec<BundleSource>,
     /// What is scored for one request.
     pub limits: TierLimits,
     /// What to compute on.
@@ -54,31 +52,21 @@ pub enum SettingsError {
 /// Why an origin does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A bundle.
+    /// A bundle cannot be read, or is of the model of another.
     #[error(transparent)]
-    Bundle(#[from] model::LoadError),
-    /// Two bundles.
+    Bundle(#[from] OpenError),
+    /// The device has no thread.
+    #[error("the device's thread cannot be started: {0}")]
+    Thread(io::Error),
+    /// A bundle cannot be run.
     #[error(transparent)]
-    Twice(#[from] TwiceError),
-    /// The device, or a model that it cannot run.
-    #[error(transparent)]
-    Engine(#[from] engine::StartError<UnfitError>),
+    Load(#[from] LoadError<LoadFault>),
     /// A listener.
     #[error(transparent)]
     Front(#[from] front::StartError),
     /// Loading was cut off.
     #[error("loading the bundles was cut off: {0}")]
     CutOff(String),
-}
-
-/// A variant that the executor refuses.
-#[derive(Debug, Error)]
-#[error("bundle {folder}: {file}: {reason}", folder = folder.display(), file = VARIANT.file())]
-pub struct UnfitError {
-    /// The bundle's folder.
-    pub folder: PathBuf,
-    /// What is wrong.
-    pub reason: executor::LoadError,
 }
 
 impl Settings {
@@ -121,7 +109,7 @@ impl Settings {
                 clients: clients(config.clients()),
                 drain_notice: DRAIN_NOTICE,
             },
-            bundles: config.models().iter().map(|m| m.bundle().to_owned()).collect(),
+            bundles: config.models().iter().map(source).collect(),
             limits: TierLimits { max_candidates: count(limits.max_candidates()), max_k: count(limits.max_k()) },
             device: match origin.device() {
                 cdn_config::Device::Auto => Choice::Auto,
@@ -142,6 +130,10 @@ fn clients(clients: &cdn_config::Clients) -> front::Clients {
     front::Clients { cors, geo_header: clients.geo_header().cloned() }
 }
 
+fn source(model: &cdn_config::Model) -> BundleSource {
+    BundleSource { folder: model.bundle().to_owned(), poll: model.poll() }
+}
+
 /// An origin that answers. Dropped, it is gone at once.
 #[derive(Debug)]
 pub struct Running {
@@ -157,42 +149,18 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let Settings { front, bundles, limits, device, batching } = settings;
     let mut registry = front::metrics::registry(Tier::Origin);
     let loading = tokio::task::spawn_blocking(move || {
+        let bundles = Read::new(&bundles, VARIANT)?;
         let device = Device::probe(device);
         let metrics = Metrics::register(&mut registry, &device);
-        let service = load(&bundles, limits, &device, batching, metrics)?;
+        let batcher = Arc::new(Batcher::start(batching, metrics).map_err(StartError::Thread)?);
+        let loader = Executors { device: device.clone(), batcher: batcher.clone() };
+        let models = bundles.load(loader, &mut registry)?;
+        let service = Service::new(models, batcher, limits, device.kind().as_str());
         Ok::<_, StartError>((service, registry, device))
     });
     let (service, registry, device) = loading.await.map_err(|e| StartError::CutOff(e.to_string()))??;
     let front = front::serve(front, Arc::new(service), registry).await?;
     Ok(Running { front, device })
-}
-
-fn load(
-    bundles: &[PathBuf],
-    limits: TierLimits,
-    device: &Device,
-    batching: batch::Limits,
-    metrics: Metrics,
-) -> Result<Service, StartError> {
-    let (mut models, mut variants) = (Vec::new(), Vec::new());
-    for folder in bundles {
-        let (model, variant) = Model::load(folder)?;
-        let (name, version, bundle) = (&model.name, &model.version, &model.stamp.bundle);
-        tracing::info!(model = name, version, %bundle, device = device.kind().as_str(), "serving");
-        models.push(model);
-        variants.push((folder.clone(), variant));
-    }
-    let (runs_on, device) = (device.kind().as_str(), device.clone());
-    let batcher = Batcher::start(batching, metrics, move || executors(variants, &device))?;
-    Ok(Service::new(models, batcher, limits, runs_on)?)
-}
-
-/// On the device's thread, which uploads what it will read.
-fn executors(variants: Vec<(PathBuf, Variant)>, device: &Device) -> Result<Vec<Executor>, UnfitError> {
-    let executor = |(folder, variant): (PathBuf, Variant)| {
-        Executor::new(&variant.graph, &variant.tensors, device).map_err(|reason| UnfitError { folder, reason })
-    };
-    variants.into_iter().map(executor).collect()
 }
 
 impl Running {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, eval, explain, inspect, parity, report, schema_check, schema_init, simulate};
+use crate::{build, delta, eval, explain, inspect, parity, report, schema_check, schema_init, simulate};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -36,6 +36,8 @@ enum Command {
     Build(build::Options),
     /// Evaluate a bundle on a request file
     Eval(eval::Options),
+    /// Make a catalog delta: items that are added, changed or removed without a new bundle
+    Delta(delta::Options),
     /// Certify on simulated gate sets, and count how often that errs
     Simulate(simulate::Options),
     /// Show what each variant of a bundle makes of a request, and which tier answers it
@@ -102,6 +104,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Eval(options) => {
             let evaluated = eval::run(options, &progress)?;
             Ok(outcome(report::evaluated(&evaluated), &evaluated, false))
+        }
+        Command::Delta(options) => {
+            let made = delta::run(options)?;
+            Ok(outcome(report::delta(&made), &made, false))
         }
         Command::Explain(options) => {
             let explained = explain::run(options)?;

@@ -5,6 +5,7 @@
 pub mod build;
 pub mod check;
 pub mod cli;
+pub mod delta;
 pub mod eval;
 pub mod evaluate;
 pub mod explain;

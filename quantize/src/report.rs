@@ -8,6 +8,7 @@ use shared_model::gate::{Class, ClassEvidence, Policy, Thresholds};
 use shared_model::wire::Tier;
 
 use crate::build::Built;
+use crate::delta::Made;
 use crate::eval::Evaluated;
 use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, Inspected};
@@ -47,6 +48,13 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
     }
     let _ = write!(text, "{} version {} (serial {}) is in {}", built.model, built.version, built.serial, out.display());
     text
+}
+
+/// The result of a delta.
+pub(crate) fn delta(made: &Made) -> String {
+    let Made { file, model, bundle, revision, changes, items } = made;
+    let file = file.display();
+    format!("{model}, bundle {bundle}: {changes} changes lead to revision {revision} of {items} items; in {file}")
 }
 
 /// One row a variant.

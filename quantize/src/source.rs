@@ -100,6 +100,18 @@ pub fn bytes(path: &Path, max: u64) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
+/// A temporary file or folder is its owner's alone; a bundle is for whoever runs a tier.
+#[cfg(unix)]
+pub(crate) fn open_to_all(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open_to_all(_: &Path, _: u32) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// A schema, and its file's bytes.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest};
+use shared_model::bundle::{CATALOG, DELTAS, FEATURES, FileEntry, MANIFEST, Manifest};
 use shared_model::limits;
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ impl Place {
             manifest.files.insert((*name).to_owned(), FileEntry::of(bytes));
         }
         write(MANIFEST, &manifest.to_bytes())?;
-        open_to_all(staged).map_err(|e| SourceError::io(staged, e))?;
+        source::open_to_all(staged, 0o755).map_err(|e| SourceError::io(staged, e))?;
         self.take_place()
     }
 
@@ -88,8 +88,12 @@ fn replaceable(out: &Path) -> Result<(), SourceError> {
     let manifest = source::bytes(&out.join(MANIFEST), limits::MAX_MANIFEST_BYTES).ok();
     let manifest = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok());
     let is_listed = |manifest: &Manifest, entry: &std::fs::DirEntry| {
-        let named = |name: &str| name == MANIFEST || manifest.files.contains_key(name);
-        entry.file_name().to_str().is_some_and(named) && entry.file_type().is_ok_and(|t| !t.is_dir())
+        let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
+        match entry.file_name().to_str() {
+            Some(DELTAS) => is_folder && holds_deltas(&entry.path()),
+            Some(name) => !is_folder && (name == MANIFEST || manifest.files.contains_key(name)),
+            None => false,
+        }
     };
     if manifest.is_some_and(|m| entries.iter().all(|e| is_listed(&m, e))) {
         return Ok(());
@@ -97,16 +101,13 @@ fn replaceable(out: &Path) -> Result<(), SourceError> {
     Err(SourceError::file(out, "holds something that is not a bundle: name another folder"))
 }
 
-/// A temporary folder is its owner's alone; a bundle is for whoever runs a tier.
-#[cfg(unix)]
-fn open_to_all(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn open_to_all(_: &Path) -> std::io::Result<()> {
-    Ok(())
+/// Whether a folder has deltas and nothing else. They go with the bundle that they are for.
+fn holds_deltas(folder: &Path) -> bool {
+    let is_delta = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        Some(!name.is_empty() && name.strip_suffix(".jsonl")?.bytes().all(|b| b.is_ascii_digit()))
+    };
+    folder.read_dir().is_ok_and(|mut entries| entries.all(|entry| is_delta(entry).unwrap_or(false)))
 }
 
 /// The files that every bundle has beside its variants.
@@ -156,6 +157,23 @@ mod tests {
             assert!(refused.contains("not a bundle"), "{refused}");
             assert_eq!(std::fs::read_to_string(dir.path().join("thesis.txt")).unwrap(), "precious");
         }
+    }
+
+    #[test]
+    fn replaces_a_bundle_with_its_deltas_and_no_folder_of_another_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        let manifest = || Manifest::new("m", "1", 1, b"");
+        let fill = || Place::reserve(&out).and_then(|place| place.fill(manifest(), &[("a", b"1".to_vec())]));
+        fill().unwrap();
+        std::fs::create_dir(out.join("deltas")).unwrap();
+        std::fs::write(out.join("deltas/000001.jsonl"), "{}").unwrap();
+        fill().unwrap();
+        assert_eq!(names(&out), ["a", "manifest.json"], "its deltas are void");
+        std::fs::create_dir(out.join("deltas")).unwrap();
+        std::fs::write(out.join("deltas/thesis.txt"), "precious").unwrap();
+        let refused = fill().unwrap_err().to_string();
+        assert!(refused.contains("not a bundle") && out.join("deltas/thesis.txt").exists(), "{refused}");
     }
 
     #[test]

@@ -112,6 +112,39 @@ fn builds_the_same_bundle_twice_and_reads_it_back() {
 }
 
 #[test]
+fn makes_deltas_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bundle, items) = (dir.path().join("bundle"), dir.path().join("items.jsonl"));
+    assert_eq!(build(&bundle, &[]).status.code(), Some(0));
+    let delta = |lines: &str, more: &[&str]| {
+        std::fs::write(&items, lines).unwrap();
+        let args = ["delta", "--items", items.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()];
+        let output = quantize(&[&args[..], &["--format", "json"], more].concat());
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default(), said(&output))
+    };
+    let new = r#"{"id":"new1","year":2016,"genres":["Drama"],"popularity":5}"#;
+    let elsewhere = dir.path().join("elsewhere.jsonl");
+    let (code, first, _) = delta(new, &["--out", elsewhere.to_str().unwrap()]);
+    assert_eq!((code, &first["revision"], &first["items"]), (Some(0), &1.into(), &2001.into()));
+    let (code, second, _) = delta("{\"id\":\"m1\",\"removed\":true}\n", &["--after", elsewhere.to_str().unwrap()]);
+    assert_eq!((code, &second["revision"], &second["items"]), (Some(0), &2.into(), &2000.into()));
+    assert!(bundle.join("deltas/000002.jsonl").is_file() && !bundle.join("deltas/000001.jsonl").exists());
+
+    let (code, third, _) = delta(new, &[]);
+    assert_eq!((code, &third["revision"]), (Some(0), &1.into()), "the folder alone is at revision 0");
+    let same = std::fs::read(&elsewhere).unwrap() == std::fs::read(bundle.join("deltas/000001.jsonl")).unwrap();
+    assert!(same, "the same items make the same bytes");
+    let (code, last, _) = delta(r#"{"id":"new1","removed":true}"#, &[]);
+    assert_eq!((code, &last["revision"], &last["items"]), (Some(0), &3.into(), &1999.into()), "after both");
+
+    let (code, _, said) = delta("{\"id\":\"new2\"}\n{\"id\":\"m1\",\"removed\":true}", &[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("items.jsonl: item 2 (`m1`): `id` is not in the catalog"), "{said}");
+    let (code, _, said) = delta(new, &["--out", elsewhere.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("elsewhere.jsonl: File exists"), "a delta is never written over: {said}");
+}
+
+#[test]
 fn agrees_with_the_recorded_scores() {
     let dir = demo("");
     let output = quantize(&["parity", "--dir", dir.to_str().unwrap(), "--format", "json"]);

@@ -3,6 +3,12 @@
 //! Reading verifies before it parses: the manifest's bytes give the bundle's digest, the manifest gives every file's
 //! length and SHA-256, and only bytes that match are handed on. The caller supplies the bytes; nothing here does I/O.
 
+#[cfg(feature = "toml")]
+mod edition;
+
+#[cfg(feature = "toml")]
+pub use edition::{DELTAS, Edition, EditionError, delta_file};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -260,6 +266,6 @@ impl FileEntry {
     }
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Digest(Sha256::digest(bytes).into()).to_string()
 }

@@ -1,30 +1,44 @@
 //! The catalog: the items that a tier knows, encoded once by `quantize` and held resident.
 //!
-//! It is built from raw items, written to `catalog.safetensors` of a bundle and read back from there. What a candidate
-//! is in it, it tells by id; what its features mean, only [`crate::schema`] and [`crate::encode`] know.
+//! It is built from raw items, written to `catalog.safetensors` of a bundle and read back from there; a [`Delta`] makes
+//! its next revision. What a candidate is in it, it tells by id; what its features mean, only [`crate::schema`] and
+//! [`crate::encode`] know.
 
+mod apply;
 mod build;
+mod delta;
 mod file;
 mod geos;
 
+pub use delta::{Change, Delta, DeltaError};
 pub use geos::Geo;
 
-use thiserror::Error;
+use std::collections::BTreeSet;
 
-use geos::Geos;
+use thiserror::Error;
 
 use crate::encode::Block;
 use crate::schema::Names;
 use crate::wire::{FieldError, Record, json};
+use geos::Geos;
 
-/// The items of one model, in the order of their indices.
+/// The items of one model, a row each.
+///
+/// The rows as bundled keep their places in every revision, for the model has learnt what they are by their indices. An
+/// item that is removed leaves its row; one that is added gets the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Catalog {
+    /// As bundled: the vocabulary that the schema calls the catalog's.
     ids: Names,
+    /// Of items that came later; their rows follow those of `ids`.
+    added: Names,
     /// By input of the schema; `None` for those of request scope.
     blocks: Vec<Option<Block>>,
     popularity: Vec<f32>,
+    /// Of items that are there.
     geos: Geos,
+    /// The rows of items that are not there any more.
+    removed: BTreeSet<u32>,
     revision: u64,
 }
 
@@ -63,10 +77,10 @@ pub enum CatalogError {
 }
 
 impl Catalog {
-    /// The number of items.
+    /// The number of items that are there.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.rows() - self.removed.len()
     }
 
     /// Whether there is no item.
@@ -75,10 +89,22 @@ impl Catalog {
         self.len() == 0
     }
 
-    /// The row of an item.
+    /// The number of rows, those of removed items included.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.ids.len() + self.added.len()
+    }
+
+    /// Every item that is there: its row and its id.
+    pub fn items(&self) -> impl Iterator<Item = (u32, &str)> {
+        let all = (0..).zip(self.ids.iter().chain(self.added.iter()));
+        all.filter(|(row, _)| !self.removed.contains(row))
+    }
+
+    /// The row of an item that is there.
     #[must_use]
     pub fn row(&self, id: &str) -> Option<u32> {
-        self.ids.position(id).and_then(|at| u32::try_from(at).ok())
+        self.any_row(id).filter(|row| !self.removed.contains(row))
     }
 
     /// The id of a row.
@@ -87,7 +113,14 @@ impl Catalog {
     /// There is no such row.
     #[must_use]
     pub fn id(&self, row: u32) -> &str {
-        self.ids.name(row as usize)
+        let row = row as usize;
+        if row < self.ids.len() { self.ids.name(row) } else { self.added.name(row - self.ids.len()) }
+    }
+
+    /// The row of an item that is, or was, there.
+    fn any_row(&self, id: &str) -> Option<u32> {
+        let row = self.ids.position(id).or_else(|| Some(self.ids.len() + self.added.position(id)?))?;
+        u32::try_from(row).ok()
     }
 
     /// The encoded rows of an input, by its index into [`crate::schema::Schema::inputs`]; `None` in request scope.
@@ -96,8 +129,9 @@ impl Catalog {
         self.blocks.get(input)?.as_ref()
     }
 
-    /// How popular each item is everywhere: its raw field `popularity` where that is a number; where it is an object with
-    /// a number for each geo, what that has under `*`, else their sum; 0 where nothing is said.
+    /// How popular the item of each row is everywhere: its raw field `popularity` where that is a number; where it is an object with
+    /// a number for each geo, what that has under `*`, else their sum; 0 where nothing is said,
+    /// and where the item is gone.
     #[must_use]
     pub fn popularity(&self) -> &[f32] {
         &self.popularity
@@ -115,6 +149,7 @@ impl Catalog {
         self.revision
     }
 
+    /// The ids that indices are counted by: those of the bundle, in every revision.
     pub(crate) fn names(&self) -> &Names {
         &self.ids
     }

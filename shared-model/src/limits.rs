@@ -28,6 +28,10 @@ pub const MAX_STEPS: usize = 16;
 pub const MAX_INDICES: u32 = i32::MAX as u32;
 /// Items of one catalog.
 pub const MAX_ITEMS: usize = 1 << 24;
+/// Bytes of one catalog delta.
+pub const MAX_DELTA_BYTES: u64 = 16 << 20;
+/// Bytes of the first line of a catalog delta.
+pub const MAX_DELTA_HEADER_BYTES: usize = 4096;
 /// Bytes of one id.
 pub const MAX_ID_BYTES: usize = 256;
 /// Geos of one catalog.

@@ -158,12 +158,7 @@ impl Variant {
     /// # Errors
     /// The bytes are not a variant; the error names the tensor at fault.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VariantError> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-        let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or(VariantError::NoGraph)?;
-        let header: Header = serde_json::from_str(json)?;
-        if header.schema_version != SCHEMA_VERSION {
-            return Err(VariantError::Version(header.schema_version));
-        }
+        let header = Header::from_bytes(bytes)?;
         let graph = Graph::try_from(&header.graph)?;
         let file = File(SafeTensors::deserialize(bytes)?);
         let tensors = header
@@ -178,10 +173,32 @@ impl Variant {
         Ok(Self { name: header.variant, graph, tensors })
     }
 
+    /// Which variant a file holds, and what it computes; its tensors are not looked at.
+    ///
+    /// # Errors
+    /// The bytes are not a variant.
+    pub fn graph_of(bytes: &[u8]) -> Result<(VariantName, Graph), VariantError> {
+        let header = Header::from_bytes(bytes)?;
+        Ok((header.variant, Graph::try_from(&header.graph)?))
+    }
+
     /// The bytes of its tensors' data.
     #[must_use]
     pub fn tensor_bytes(&self) -> usize {
         self.tensors.values().map(Tensor::bytes).sum()
+    }
+}
+
+impl Header {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, VariantError> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+        let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or(VariantError::NoGraph)?;
+        let header: Self = serde_json::from_str(json)?;
+        if header.schema_version == SCHEMA_VERSION {
+            Ok(header)
+        } else {
+            Err(VariantError::Version(header.schema_version))
+        }
     }
 }
 

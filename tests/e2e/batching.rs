@@ -4,12 +4,10 @@ use std::time::{Duration, Instant};
 
 use origin::device::Device;
 use origin::executor::{Batch, Executor, Fit};
+use rung_tests::edition;
 use rung_tests::stack::{Builder, Stack, Which, test_bundle};
 use serde_json::{Value, json};
-use shared_model::bundle::{Bundle, CATALOG, FEATURES};
-use shared_model::catalog::Catalog;
 use shared_model::ladder::{Binding, prepare};
-use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::json::{JsonLimits, decode};
 
@@ -20,18 +18,14 @@ const SAME: f32 = 1e-6;
 
 #[test]
 fn the_demo_model_scores_a_batch_as_its_requests_alone() {
-    let file = VariantName::F32.file();
-    let read = |file: &str, _| std::fs::read(test_bundle().join(file)).map_err(|e| e.to_string());
-    let bundle = Bundle::read(&[FEATURES, CATALOG, file], read).unwrap();
-    let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES).unwrap()).unwrap()).unwrap();
-    let catalog = Catalog::from_safetensors(bundle.file(CATALOG).unwrap(), &schema).unwrap();
-    let variant = Variant::from_bytes(bundle.file(file).unwrap()).unwrap();
-    let binding = Binding::new(&variant.graph, &schema).unwrap();
+    let (edition, weights) = edition::read(&test_bundle(), VariantName::F32).unwrap();
+    let variant = Variant::from_bytes(&weights).unwrap();
+    let binding = Binding::new(&variant.graph, edition.schema()).unwrap();
     let (executor, fit) =
         (Executor::new(&variant.graph, &variant.tensors, &Device::cpu()).unwrap(), Fit::of(&variant.graph));
     let rows = |case: Value| {
         let request = decode(case.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
-        let prepared = prepare(&schema, &catalog, &request).unwrap();
+        let prepared = prepare(edition.schema(), edition.catalog(), &request).unwrap();
         let inputs = binding.inputs(&prepared).into_iter().map(|block| block.data.clone()).collect();
         let rows = Batch { requests: 1, owner: vec![0; prepared.len()], inputs };
         fit.check(&rows).unwrap();

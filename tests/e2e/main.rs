@@ -10,5 +10,6 @@ mod levels;
 mod outcomes;
 mod parity;
 mod requests;
+mod swap;
 mod transport;
 mod web;

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use rung_tests::edition;
 use rung_tests::stack::{Stack, test_bundle};
 use serde_json::{Value, json};
-use shared_model::bundle::{Bundle, CATALOG, FEATURES};
 use shared_model::ladder::{Call, Ladder, Parts, Step, TierLimits};
-use shared_model::schema::Schema;
 use shared_model::variant::VariantName;
 use shared_model::wire::json::{JsonLimits, decode};
 use shared_model::wire::{Ranked, Tier};
@@ -40,18 +39,9 @@ fn cases() -> Vec<Value> {
 
 /// A tier's ladder in native code, on the test bundle, with the limits that a tier has by default.
 pub(crate) fn native(tier: Tier) -> Ladder {
-    let variant = VariantName::of(tier).file();
-    let bundle = Bundle::read(&[FEATURES, CATALOG, variant], |file, _| {
-        std::fs::read(test_bundle().join(file)).map_err(|e| e.to_string())
-    });
-    let bundle = bundle.unwrap();
-    let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES).unwrap()).unwrap()).unwrap().to_json();
-    let parts = Parts {
-        manifest: bundle.manifest_bytes(),
-        schema: &schema,
-        variant: bundle.file(variant).unwrap(),
-        catalog: bundle.file(CATALOG).unwrap(),
-    };
+    let (edition, variant) = edition::read(&test_bundle(), VariantName::of(tier)).unwrap();
+    let (schema, catalog) = (edition.schema().to_json(), edition.catalog().to_safetensors(edition.schema()));
+    let parts = Parts { manifest: edition.manifest_bytes(), schema: &schema, variant: &variant, catalog: &catalog };
     Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100 }, parts).unwrap()
 }
 

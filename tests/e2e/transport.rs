@@ -75,7 +75,8 @@ async fn tiers_go_over_to_http3_where_udp_passes() {
     for (tier, which) in [("edge", Which::Edge), ("region", Which::Region)] {
         until(&stack, which, &format!("{tier}_upstream_protocol{{protocol=\"http3\"}}"), 1.0).await;
     }
-    let answer = answered(&stack, &upwards()).await;
+    // Another request than the first, whose answer is kept.
+    let answer = answered(&stack, &with(upwards(), json!({ "k": 7 }))).await;
     assert_eq!((&answer["tier"], &answer["degradation"]), (&json!("origin"), &json!(0)), "{answer}");
     for (tier, which) in [("edge", Which::Edge), ("region", Which::Region)] {
         let sent = format!("{tier}_upstream_requests_total{{protocol=\"http3\"}}");

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use shared_model::bundle::{Bundle, CATALOG, FEATURES};
-use shared_model::catalog::Catalog;
+use shared_model::bundle::Edition;
 use shared_model::ladder::{Binding, prepare};
 use shared_model::plan::{Arena, Plan};
-use shared_model::schema::Schema;
 use shared_model::topk;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::RankRequest;
 
 use crate::client::Error;
+use crate::edition;
 
 /// Sums at the origin have another order: candidates this near the boundary are not told apart.
 const TIE: f32 = 2e-5;
@@ -19,8 +18,7 @@ const TIE: f32 = 2e-5;
 /// The reference of one bundle.
 #[derive(Debug)]
 pub struct Judge {
-    schema: Schema,
-    catalog: Catalog,
+    edition: Edition,
     binding: Binding,
     plan: Plan,
     arena: Arena,
@@ -40,15 +38,12 @@ impl Judge {
     /// # Errors
     /// It is not a bundle.
     pub fn new(bundle: &Path) -> Result<Self, Error> {
-        let wanted = [FEATURES, CATALOG, VariantName::F32.file()];
-        let bundle = Bundle::read(&wanted, |file, _| std::fs::read(bundle.join(file)).map_err(|e| e.to_string()))?;
-        let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES)?)?)?;
-        let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
-        let variant = Variant::from_bytes(bundle.file(VariantName::F32.file())?)?;
-        let binding = Binding::new(&variant.graph, &schema)?;
+        let (edition, weights) = edition::read(bundle, VariantName::F32)?;
+        let variant = Variant::from_bytes(&weights)?;
+        let binding = Binding::new(&variant.graph, edition.schema())?;
         let plan = Plan::new(&variant.graph, &variant.tensors)?;
         let arena = plan.arena();
-        Ok(Self { schema, catalog, binding, plan, arena })
+        Ok(Self { edition, binding, plan, arena })
     }
 
     /// The reference for one request.
@@ -56,8 +51,8 @@ impl Judge {
     /// # Errors
     /// The request cannot be scored.
     pub fn reference(&mut self, request: &RankRequest) -> Result<Reference, Error> {
-        let prepared =
-            prepare(&self.schema, &self.catalog, request).map_err(|r| format!("{}: {}", r.field, r.message))?;
+        let prepared = prepare(self.edition.schema(), self.edition.catalog(), request)
+            .map_err(|r| format!("{}: {}", r.field, r.message))?;
         let mut scores = vec![0.0; prepared.len()];
         self.plan.run(&mut self.arena, &self.binding.inputs(&prepared), &mut scores)?;
         let kept = request.candidates.iter().filter(|c| !request.exclude.contains(&c.id));

@@ -4,6 +4,7 @@ pub mod batching;
 pub mod certs;
 pub mod client;
 pub mod demo;
+pub mod edition;
 pub mod judge;
 pub mod predictor;
 pub mod rows;

@@ -309,6 +309,14 @@ impl Stack {
         self.client.get(&format!("http://{}{path}", self.addresses[which as usize].admin)).await
     }
 
+    /// `POST` to the admin listener of one tier.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn order(&self, which: Which, path: &str, body: &str) -> Result<Response, Error> {
+        self.client.post(&format!("http://{}{path}", self.addresses[which as usize].admin), body.to_owned()).await
+    }
+
     /// The value of a metric of one tier, without labels or with all of them as written.
     ///
     /// # Errors

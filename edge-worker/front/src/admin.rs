@@ -1,16 +1,23 @@
-//! The listener for operations: is it alive, is it ready, what has it counted; and the order to drain.
+//! The listener for operations: is it alive, is it ready, what has it counted; and the orders to drain, to look for
+//! bundles, to take a catalog delta.
 
+mod order;
+
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Body;
 use prometheus_client::encoding::text::encode;
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::drain::{Stage, StageWatch};
+use crate::generations::Refused;
 use crate::metrics::Registry;
 use crate::problem::Problem;
 use crate::router::only_get;
@@ -26,6 +33,8 @@ pub(crate) struct Admin<R> {
     pub(crate) registry: Registry,
     pub(crate) stage: StageWatch,
     pub(crate) drain: Arc<Notify>,
+    /// For the body of an order.
+    pub(crate) body_timeout: Duration,
 }
 
 /// The body of `/readyz`.
@@ -34,6 +43,9 @@ struct Readiness {
     ready: bool,
     missing: Vec<String>,
     models: Vec<Model>,
+    /// What was found and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<Refused>,
 }
 
 #[derive(Serialize)]
@@ -46,15 +58,23 @@ struct Model {
     catalog: u64,
 }
 
-/// Answers a request; its body is not looked at.
-pub(crate) fn answer<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Response<Full<Bytes>> {
+/// Answers a request; the body is that of an order.
+pub(crate) async fn answer<R, B>(admin: Arc<Admin<R>>, request: Request<B>) -> Response<Full<Bytes>>
+where
+    R: Ranker,
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let id = RequestId::of(request.headers());
-    let mut response = route(admin, request).unwrap_or_else(|problem| problem.into_response(&id));
+    let mut response = route(admin, request).await.unwrap_or_else(|problem| problem.into_response(&id));
     response.headers_mut().insert(REQUEST_ID, id.header());
     response
 }
 
-fn route<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Result<Response<Full<Bytes>>, Problem> {
+async fn route<R, B>(admin: Arc<Admin<R>>, request: Request<B>) -> Result<Response<Full<Bytes>>, Problem>
+where
+    R: Ranker,
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     match request.uri().path() {
         "/healthz" => {
             only_get(request.method())?;
@@ -62,7 +82,7 @@ fn route<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Result<Respons
         }
         "/readyz" => {
             only_get(request.method())?;
-            Ok(readiness(admin))
+            Ok(readiness(&admin))
         }
         "/metrics" => {
             only_get(request.method())?;
@@ -71,14 +91,24 @@ fn route<R: Ranker, B>(admin: &Admin<R>, request: &Request<B>) -> Result<Respons
             Ok(response(StatusCode::OK, OPENMETRICS, text.into()))
         }
         "/drain" => {
-            if request.method() != Method::POST {
-                return Err(Problem::MethodNotAllowed { allow: "POST" });
-            }
+            only_post(request.method())?;
             admin.drain.notify_one();
             Ok(response(StatusCode::ACCEPTED, TEXT, "draining\n".into()))
         }
+        "/v1/reload" => {
+            only_post(request.method())?;
+            order::reload(admin, request.into_body()).await
+        }
+        "/v1/catalog" => {
+            only_post(request.method())?;
+            order::add_delta(admin, request.into_body()).await
+        }
         path => Err(Problem::NotFound { path: path.chars().take(128).collect() }),
     }
+}
+
+fn only_post(method: &Method) -> Result<(), Problem> {
+    if method == Method::POST { Ok(()) } else { Err(Problem::MethodNotAllowed { allow: "POST" }) }
 }
 
 fn readiness<R: Ranker>(admin: &Admin<R>) -> Response<Full<Bytes>> {
@@ -97,7 +127,8 @@ fn readiness<R: Ranker>(admin: &Admin<R>) -> Response<Full<Bytes>> {
         bundle: serving.stamp.bundle.to_string(),
         catalog: serving.stamp.catalog,
     });
-    let readiness = Readiness { ready: missing.is_empty(), missing, models: models.collect() };
+    let refused = admin.ranker.operations().map_or_else(Vec::new, |operations| operations.refused());
+    let readiness = Readiness { ready: missing.is_empty(), missing, models: models.collect(), refused };
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_vec(&readiness).expect("texts and numbers are JSON");
     response(status, JSON, body.into())

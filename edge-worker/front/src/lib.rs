@@ -5,7 +5,7 @@
 //! quic ─ TLS ─ connection (HTTP/3) ─────────────────────┘          ├─ escalate ─┘
 //!                                                                  └─ popular ────── admit ─────────▶ Ranker
 //!          every refusal and failure ─▶ problem        every answer ─▶ coding, CORS, request id, metrics, log
-//! listen ─ admin: /healthz, /readyz, /metrics, /drain
+//! listen ─ admin: /healthz, /readyz, /metrics, /drain, orders ─▶ generations: the bundles in service
 //! ```
 //!
 //! [`serve()`] starts it, [`Front::run`] or [`Front::drain`] ends it. The tier behind is a [`Ranker`]: it is handed
@@ -20,6 +20,7 @@ mod connection;
 mod cors;
 mod drain;
 mod escalate;
+pub mod generations;
 mod geo;
 mod guard;
 mod idle;

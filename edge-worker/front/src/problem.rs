@@ -39,6 +39,8 @@ pub(crate) enum Problem {
     Field { field: String, message: String },
     /// No such model.
     UnknownModel { model: String },
+    /// A bundle or a delta is not taken.
+    BundleRefused { why: String },
     /// No room at the door, or behind it; without a time, the tier behind is asked for one.
     Overloaded { why: RefusedFor, retry_after: Option<Duration> },
     /// The front stops before the answer is there.
@@ -111,6 +113,7 @@ impl Problem {
             Self::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "urn:rung:problem:malformed", "Malformed body"),
             Self::Field { .. } => (S::UNPROCESSABLE_ENTITY, "urn:rung:problem:invalid-request", "Invalid request"),
             Self::UnknownModel { .. } => (S::NOT_FOUND, "urn:rung:problem:unknown-model", "Unknown model"),
+            Self::BundleRefused { .. } => (S::CONFLICT, "urn:rung:problem:bundle-refused", "Bundle refused"),
             Self::Overloaded { .. } => (S::TOO_MANY_REQUESTS, "urn:rung:problem:overloaded", "Too many requests"),
             Self::Draining => (S::SERVICE_UNAVAILABLE, "urn:rung:problem:draining", "Shutting down"),
             Self::Unavailable { .. } => (S::SERVICE_UNAVAILABLE, "urn:rung:problem:unavailable", "Unavailable"),
@@ -132,6 +135,7 @@ impl Problem {
             Self::Field { field, message } if field.is_empty() => message.clone(),
             Self::Field { field, message } => format!("`{field}`: {message}"),
             Self::UnknownModel { model } => format!("no model `{model}` is served here"),
+            Self::BundleRefused { why } => why.clone(),
             Self::Overloaded { .. } => "all places are taken; try again after the time in `retry-after`".to_owned(),
             Self::Draining => "this instance stops and could not finish the request; send it again".to_owned(),
             Self::Unavailable { what } => what.clone(),
@@ -152,6 +156,7 @@ impl Problem {
             | Self::BodyTooSlow { .. }
             | Self::BodyBroken { .. }
             | Self::Malformed { .. }
+            | Self::BundleRefused { .. }
             | Self::Overloaded { .. }
             | Self::Draining
             | Self::Unavailable { .. }
@@ -213,7 +218,8 @@ impl Problem {
             | Self::BodyBroken { .. }
             | Self::Malformed { .. }
             | Self::Field { .. }
-            | Self::UnknownModel { .. } => {}
+            | Self::UnknownModel { .. }
+            | Self::BundleRefused { .. } => {}
         }
         response
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use shared_model::wire::{Answer, Part, RankRequest, Refusal, Stamp, Tier, Whole, Why};
 
 use crate::RequestId;
+use crate::generations::Operations;
 
 /// When to try again, for a tier that does not know better.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -42,6 +43,11 @@ pub trait Ranker: Send + Sync + 'static {
 
     /// The models that it answers with now.
     fn models(&self) -> Vec<Serving>;
+
+    /// What an operator may tell it to do with its models; without it, they are what they were at the start.
+    fn operations(&self) -> Option<&dyn Operations> {
+        None
+    }
 }
 
 /// One request to rank.

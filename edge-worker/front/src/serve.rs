@@ -111,10 +111,16 @@ pub async fn serve<R: Ranker>(settings: Settings, ranker: Arc<R>, mut registry: 
         _admin_stages: admin_stages,
     };
 
-    let operations =
-        Arc::new(Admin { ranker: ranker.clone(), registry, stage: front.stages.watch(), drain: drain_asked });
+    let operations = Arc::new(Admin {
+        ranker: ranker.clone(),
+        registry,
+        stage: front.stages.watch(),
+        drain: drain_asked,
+        body_timeout: limits.body_timeout,
+    });
     let answer = service_fn(move |request: Request<Incoming>| {
-        std::future::ready(Ok::<_, Infallible>(admin::answer(&operations, &request)))
+        let operations = operations.clone();
+        async move { Ok::<_, Infallible>(admin::answer(operations, request).await) }
     });
     let bounds = Bounds {
         connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)),

@@ -1,112 +1,126 @@
-//! A bundle in a folder: verified, parsed once here so that a bad one is refused by name, then handed to guests as bytes.
+//! From an edition of a bundle to guests that rank by it. It is parsed once here as the guest will, so that a bad one is
+//! refused by name; the guests get bytes.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::str::Utf8Error;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use front::Popular;
-use shared_model::bundle::{Bundle, BundleError, CATALOG, FEATURES, Manifest};
-use shared_model::catalog::{Catalog, CatalogError};
-use shared_model::ladder::{Fallback, Ladder, LoadError, Parts, TierLimits, without_model};
-use shared_model::schema::{Schema, SchemaFaults};
+use front::generations::{Loader, Weights};
+use front::{Popular, Serving};
+use shared_model::bundle::Edition;
+use shared_model::ladder::{self, Fallback, Ladder, Parts, TierLimits, without_model};
 use shared_model::variant::VariantName;
 use shared_model::wire::{Answer, RankRequest, Reason, Stamp, Tier, Timing};
 use thiserror::Error;
 
-use crate::guest::Load;
+use crate::guest::{GuestFault, Load, Pool, PoolSize, Program};
+use crate::metrics::GuestMetrics;
 
-/// A bundle that a tier can serve.
+/// An edition that a tier can serve, without its guests. What it says when no guest can rank, it says by itself.
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) tier: Tier,
     /// What the tier scores itself.
     pub(crate) limits: TierLimits,
-    pub(crate) model: String,
-    pub(crate) version: String,
-    pub(crate) variant: VariantName,
-    pub(crate) stamp: Stamp,
-    /// For when no guest can rank.
-    catalog: Catalog,
-    /// For when the catalog has nothing to say.
-    static_list: Vec<String>,
+    edition: Edition,
 }
 
-/// A bundle is refused.
-#[derive(Debug, Error)]
-#[error("the bundle in {}: {reason}", folder.display())]
-pub struct BundleRefused {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The file at fault, and what is wrong with it.
-    pub reason: BundleFault,
+/// A model in service.
+pub(crate) struct Model {
+    pub(crate) served: Served,
+    pub(crate) pool: Pool,
 }
 
-/// What is wrong with a bundle.
+/// What every model of a tier is made with.
+pub(crate) struct Guests {
+    pub(crate) tier: Tier,
+    pub(crate) limits: TierLimits,
+    pub(crate) program: Program,
+    pub(crate) size: PoolSize,
+    pub(crate) metrics: GuestMetrics,
+    /// The program's file, for whoever has to look at it.
+    pub(crate) wasm: PathBuf,
+}
+
+/// Why a tier cannot run an edition.
 #[derive(Debug, Error)]
-pub enum BundleFault {
-    /// A file is missing, or not the one that the manifest lists.
-    #[error(transparent)]
-    Unverified(#[from] BundleError),
-    /// The schema is not text.
-    #[error("{FEATURES}: not UTF-8: {0}")]
-    NotText(#[from] Utf8Error),
-    /// The schema.
-    #[error("{FEATURES}: {0}")]
-    Schema(#[from] SchemaFaults),
-    /// The catalog.
-    #[error("{CATALOG}: {0}")]
-    Catalog(#[from] CatalogError),
+pub enum LoadFault {
     /// The parts do not make a worker.
     #[error(transparent)]
-    Unusable(#[from] LoadError),
+    Unusable(#[from] ladder::LoadError),
+    /// The worker does not take them.
+    #[error("the worker {}: {fault}", file.display())]
+    Worker {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        fault: GuestFault,
+    },
 }
 
-/// Reads and verifies what `tier` needs of the bundle in `folder`.
-///
-/// # Errors
-/// Names the folder, the file and the reason.
-pub(crate) fn read(folder: &Path, tier: Tier, limits: TierLimits) -> Result<(Served, Load), BundleRefused> {
-    parse(folder, tier, limits).map_err(|reason| BundleRefused { folder: folder.to_owned(), reason })
+impl Loader for Guests {
+    type Model = Model;
+    type Error = LoadFault;
+
+    fn variant(&self) -> VariantName {
+        VariantName::of(self.tier)
+    }
+
+    fn is_escalated_to(&self) -> bool {
+        self.tier > Tier::Edge
+    }
+
+    fn load(&self, edition: &Edition, weights: Weights<'_, Model>) -> Result<Model, LoadFault> {
+        let variant = match weights {
+            Weights::Bytes(bytes) => bytes.into(),
+            Weights::Of(model) => model.pool.variant(),
+        };
+        let (served, load) = prepare(edition, variant, self.tier, self.limits)?;
+        let pool = Pool::start(&self.program, load, self.size, self.metrics.clone());
+        let pool = pool.map_err(|fault| LoadFault::Worker { file: self.wasm.clone(), fault })?;
+        Ok(Model { served, pool })
+    }
 }
 
-fn parse(folder: &Path, tier: Tier, limits: TierLimits) -> Result<(Served, Load), BundleFault> {
-    let variant = VariantName::of(tier);
-    let bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], |file, max| bounded(&folder.join(file), max))?;
-    let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES)?)?)?;
-    let catalog = Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?;
-    let Manifest { model, version, static_list, .. } = bundle.manifest.clone();
+/// What `tier` serves of an edition, and what its guests are loaded with.
+pub(crate) fn prepare(
+    edition: &Edition,
+    variant: Arc<[u8]>,
+    tier: Tier,
+    limits: TierLimits,
+) -> Result<(Served, Load), ladder::LoadError> {
     let load = Load {
-        model: model.clone(),
+        model: edition.manifest().model.clone(),
         tier,
         limits,
-        manifest: bundle.manifest_bytes().to_vec(),
-        schema: schema.to_json(),
-        variant: bundle.file(variant.file())?.to_vec(),
-        catalog: bundle.file(CATALOG)?.to_vec(),
+        manifest: edition.manifest_bytes().to_vec(),
+        schema: edition.schema().to_json(),
+        variant,
+        catalog: edition.catalog().to_safetensors(edition.schema()),
     };
-    let Load { manifest, schema, variant: weights, catalog: items, .. } = &load;
-    let ladder = Ladder::load(tier, limits, Parts { manifest, schema, variant: weights, catalog: items })?;
-    let stamp = ladder.stamp();
-    let served = Served { tier, limits, model, version, variant, stamp, catalog, static_list };
-    Ok((served, load))
-}
-
-/// A file's bytes, one more than `max` at most.
-fn bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+    let Load { manifest, schema, variant, catalog, .. } = &load;
+    Ladder::load(tier, limits, Parts { manifest, schema, variant, catalog })?;
+    Ok((Served { tier, limits, edition: edition.clone() }, load))
 }
 
 impl Served {
+    /// What its answers come from.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.edition.stamp()
+    }
+
+    /// The model that requests name.
+    pub(crate) fn model(&self) -> &str {
+        &self.edition.manifest().model
+    }
+
     /// The answer when no model can score: level 3 or 4.
     pub(crate) fn without_model(&self, request: &RankRequest, reason: Reason) -> Answer {
-        let Fallback { level, ranked } = without_model(&self.catalog, &self.static_list, request, self.tier);
+        let manifest = self.edition.manifest();
+        let Fallback { level, ranked } =
+            without_model(self.edition.catalog(), &manifest.static_list, request, self.tier);
         Answer {
-            model: self.model.clone(),
-            version: self.version.clone(),
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
             tier: self.tier,
             variant: None,
             degradation: level,
@@ -115,27 +129,41 @@ impl Served {
             agreement: None,
             timing: Timing::default(),
             warnings: Vec::new(),
-            stamp: Some(self.stamp),
+            stamp: Some(self.stamp()),
             explanation: None,
         }
     }
 
     /// The list of a geo, or of everywhere, where the catalog says nothing of it.
     pub(crate) fn popular(&self, geo: Option<&str>, k: usize) -> Popular {
-        let geo = geo.and_then(|geo| self.catalog.geo(geo));
+        let (manifest, catalog) = (self.edition.manifest(), self.edition.catalog());
+        let geo = geo.and_then(|geo| catalog.geo(geo));
         Popular {
-            model: self.model.clone(),
-            version: self.version.clone(),
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
             geo: geo.map(|geo| geo.name().to_owned()),
-            items: self.catalog.most_popular(geo, k),
-            stamp: self.stamp,
+            items: catalog.most_popular(geo, k),
+            stamp: self.edition.stamp(),
+        }
+    }
+
+    /// What the front tells of it.
+    pub(crate) fn serving(&self) -> Serving {
+        let manifest = self.edition.manifest();
+        Serving {
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
+            variant: VariantName::of(self.tier).as_str().to_owned(),
+            runs_on: "wasmtime".to_owned(),
+            stamp: self.edition.stamp(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use shared_model::bundle::MANIFEST;
+    use front::generations::{BundleSource, Read};
+    use shared_model::bundle::{CATALOG, FEATURES, MANIFEST};
     use shared_model::wire::Candidate;
     use tempfile::TempDir;
 
@@ -149,21 +177,25 @@ mod tests {
     }
 
     fn refused(folder: &TempDir) -> String {
-        read(folder.path(), Tier::Edge, sample::LIMITS).expect_err("it is served").to_string()
+        let source = BundleSource { folder: folder.path().to_owned(), poll: std::time::Duration::from_secs(3600) };
+        Read::new(&[source], VariantName::of(Tier::Edge)).expect_err("it is served").to_string()
     }
 
     #[test]
     fn reads_what_the_tier_needs() {
         let folder = sample_bundle();
         std::fs::remove_file(folder.path().join(VariantName::W8.file())).expect("not needed at the edge");
-        let (served, load) = read(folder.path(), Tier::Edge, sample::LIMITS).expect("a bundle");
-        assert_eq!((served.model.as_str(), served.version.as_str(), served.variant), ("toy", "7", VariantName::W4));
-        assert_eq!(load.variant, std::fs::read(folder.path().join(VariantName::W4.file())).expect("it is there"));
+        let (served, load) = sample::prepared(folder.path(), Tier::Edge);
+        let serving = served.serving();
+        assert_eq!((&*serving.model, &*serving.version, &*serving.variant), ("toy", "7", "w4"));
+        let file = std::fs::read(folder.path().join(VariantName::W4.file())).expect("it is there");
+        assert_eq!((&*load.variant, served.stamp().catalog), (&*file, 0));
+        assert_eq!(load.catalog, std::fs::read(folder.path().join(CATALOG)).expect("it is there"), "as bundled");
     }
 
     #[test]
     fn ranks_by_popularity_without_a_guest() {
-        let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
+        let (served, _) = sample::prepared(sample_bundle().path(), Tier::Edge);
         let answer = served.without_model(&sample::request(1.0), Reason::WorkerFailed);
         assert_eq!(sample::ids(&answer.ranked), ["m0", "m1"]);
         assert_eq!((answer.degradation, answer.variant, answer.ranked[0].score), (3, None, None));
@@ -171,7 +203,7 @@ mod tests {
 
     #[test]
     fn ranks_by_the_static_list_what_nobody_knows() {
-        let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
+        let (served, _) = sample::prepared(sample_bundle().path(), Tier::Edge);
         let candidates = ["new1", "new2", "s2", "s1"].map(|id| Candidate { id: id.to_owned(), features: None });
         let request = RankRequest { k: 3, candidates: candidates.to_vec(), ..sample::request(1.0) };
         let answer = served.without_model(&request, Reason::WorkerFailed);
@@ -180,7 +212,7 @@ mod tests {
 
     #[test]
     fn lists_what_is_popular_in_a_geo_or_everywhere() {
-        let (served, _) = read(sample_bundle().path(), Tier::Edge, sample::LIMITS).expect("a bundle");
+        let (served, _) = sample::prepared(sample_bundle().path(), Tier::Edge);
         let ids = |list: &Popular| list.items.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
         let germany = served.popular(Some("de"), 2);
         assert_eq!((germany.geo.as_deref(), ids(&germany)), (Some("DE"), vec!["m9".to_owned(), "m8".to_owned()]));

@@ -10,8 +10,10 @@
 //!
 //! Only clients are answered from here: an escalation is of another tier's question, and is ranked. What is kept is an
 //! answer at degradation level 0 and nothing else, so a fault is never remembered. An answer depends on the decoded
-//! request, the bundle and the catalog's revision alone, and the key has them all; a waiter never waits for longer than
-//! a share of its own time, and a computation that fails takes nobody with it.
+//! request, the bundle and the catalog's revision alone, and the key has them all: with another generation there are no
+//! answers yet. One that does not come from where its key says, for the tier above has another bundle or this one was
+//! swapped meanwhile, goes to who asked and is not kept. A waiter never waits for longer than a share of its own time,
+//! and a computation that fails takes nobody with it.
 
 mod board;
 mod key;
@@ -23,6 +25,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use front::generations::Operations;
 use front::{Call, Failure, Found, Given, Health, Popular, Ranker, Serving};
 use shared_model::wire::{Answer, Stamp, Timing};
 use tokio::sync::Semaphore;
@@ -90,7 +93,7 @@ impl<S: Source> Cached<S> {
                 Turn::Fresh { answer, age } => return Ok(cache.again(&answer, Found::Fresh { age }, Duration::ZERO)),
                 Turn::Stale { answer, age, lead } => {
                     if let Some(lead) = lead {
-                        self.refresh(cache, call, lead);
+                        self.refresh(cache, call, stamp, lead);
                     }
                     return Ok(cache.again(&answer, Found::Stale { age }, Duration::ZERO));
                 }
@@ -98,26 +101,26 @@ impl<S: Source> Cached<S> {
                     Landing::Shared(answer) => return Ok(cache.again(&answer, Found::Collapsed, now.elapsed())),
                     // Whoever computed has left: somebody else has to, perhaps this one.
                     Landing::Abandoned => {}
-                    Landing::Unshared | Landing::Late => return Ok(cache.own(self.source.rank(call).await?)),
+                    Landing::Unshared | Landing::Late => return Ok(cache.own(self.source.rank(call).await?, stamp)),
                 },
                 Turn::Lead(lead) => {
                     let answer = self.source.rank(call).await;
-                    lead.land(answer.as_ref().ok(), Instant::now());
-                    return Ok(cache.own(answer?));
+                    lead.land(kept(&answer, stamp), Instant::now());
+                    return Ok(cache.own(answer?, stamp));
                 }
             }
         }
     }
 
     /// Computes a stale answer anew, with as much time as the call had.
-    fn refresh(&self, cache: &Cache, call: Call, lead: Lead) {
+    fn refresh(&self, cache: &Cache, call: Call, stamp: Stamp, lead: Lead) {
         let Ok(place) = cache.refreshes.clone().try_acquire_owned() else { return };
         let source = self.source.clone();
         tokio::spawn(async move {
             let arrived = Instant::now();
             let deadline = arrived + call.deadline.saturating_duration_since(call.arrived);
             let answer = source.rank(Call { arrived, deadline, ..call }).await;
-            lead.land(answer.as_ref().ok(), Instant::now());
+            lead.land(kept(&answer, stamp), Instant::now());
             drop(place);
         });
     }
@@ -146,6 +149,10 @@ impl<S: Source> Ranker for Cached<S> {
     fn models(&self) -> Vec<Serving> {
         self.source.models()
     }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        self.source.operations()
+    }
 }
 
 impl Cache {
@@ -153,21 +160,23 @@ impl Cache {
     fn again(&self, answer: &Answer, found: Found, waited: Duration) -> Given {
         let queue = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         let answer = Answer { timing: Timing { queue, ..Timing::default() }, ..answer.clone() };
-        self.given(answer, found)
-    }
-
-    fn own(&self, answer: Answer) -> Given {
-        self.given(answer, Found::Missed)
-    }
-
-    fn given(&self, answer: Answer, found: Found) -> Given {
         self.metrics.looked_up(found);
-        let keep = if may_be_kept(&answer) { self.settings.client_ttl } else { Duration::ZERO };
-        Given { answer, found: Some(found), keep }
+        Given { answer, found: Some(found), keep: self.settings.client_ttl }
+    }
+
+    fn own(&self, answer: Answer, stamp: Stamp) -> Given {
+        self.metrics.looked_up(Found::Missed);
+        let keep = if may_be_kept(&answer, stamp) { self.settings.client_ttl } else { Duration::ZERO };
+        Given { answer, found: Some(Found::Missed), keep }
     }
 }
 
-/// A degraded answer is of a moment that should pass.
-fn may_be_kept(answer: &Answer) -> bool {
-    answer.degradation == 0
+/// What of a computation may be kept under the key of this stamp.
+fn kept(outcome: &Result<Answer, Failure>, stamp: Stamp) -> Option<&Answer> {
+    outcome.as_ref().ok().filter(|answer| may_be_kept(answer, stamp))
+}
+
+/// A degraded answer is of a moment that should pass; one of another bundle or revision would outlive it here.
+fn may_be_kept(answer: &Answer, stamp: Stamp) -> bool {
+    answer.degradation == 0 && answer.stamp == Some(stamp)
 }

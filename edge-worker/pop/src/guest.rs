@@ -24,6 +24,7 @@ pub(crate) use instance::Instance;
 pub(crate) use pool::{Done, Pool, PoolError, PoolSize};
 pub(crate) use program::{GuestLimits, Program};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared_model::ladder::TierLimits;
@@ -39,7 +40,8 @@ pub(crate) struct Load {
     pub(crate) limits: TierLimits,
     pub(crate) manifest: Vec<u8>,
     pub(crate) schema: Vec<u8>,
-    pub(crate) variant: Vec<u8>,
+    /// Shared by all revisions of a bundle's catalog.
+    pub(crate) variant: Arc<[u8]>,
     pub(crate) catalog: Vec<u8>,
 }
 

@@ -1,7 +1,7 @@
 //! A POP or a region: hosts the WASM worker, asks the tier above, and always answers.
 //!
 //! ```text
-//! front ─ cache ─ Service ─┬─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
+//! front ─ cache ─ Service ─┬─ generations ─ guest: Pool ─ Instance (wasmtime)     edge-worker, as bytes
 //!                          └─ upstream: Breaker ─ Link ─ HTTP/2     region or origin
 //! ```
 //!
@@ -21,7 +21,7 @@ mod upstream;
 #[cfg(test)]
 mod sample;
 
-pub use bundle::{BundleFault, BundleRefused};
+pub use bundle::LoadFault;
 pub use cache::CacheSettings;
 pub use guest::GuestFault;
 pub use settings::{Settings, SettingsError, UpstreamError, WorkerSettings};

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest, VariantEntry};
+use shared_model::bundle::{CATALOG, Edition, FEATURES, FileEntry, MANIFEST, Manifest, VariantEntry};
 use shared_model::catalog::{Catalog, item_from_json};
 use shared_model::gate::{Evidence, Policy, Thresholds};
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type};
 use shared_model::ladder::TierLimits;
 use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
-use shared_model::wire::{Candidate, RankRequest, Ranked, Raw, Record, TierChoice};
+use shared_model::wire::{Candidate, RankRequest, Ranked, Raw, Record, Tier, TierChoice};
+
+use crate::bundle::{Served, prepare};
+use crate::guest::Load;
 
 pub(crate) const MODEL: &str = "toy";
 pub(crate) const LIMITS: TierLimits = TierLimits { max_candidates: 50, max_k: 20 };
@@ -65,6 +68,18 @@ pub(crate) fn bundle(folder: &Path) {
     }
     manifest.policies.push(policy());
     std::fs::write(folder.join(MANIFEST), manifest.to_bytes()).expect("written");
+}
+
+/// What a tier makes of the bundle in `folder`.
+pub(crate) fn prepared(folder: &Path, tier: Tier) -> (Served, Load) {
+    let (edition, variant) = edition(folder, tier);
+    prepare(&edition, variant.into(), tier, LIMITS).expect("a bundle")
+}
+
+/// The bundle in `folder`, and the bytes of a tier's variant.
+pub(crate) fn edition(folder: &Path, tier: Tier) -> (Edition, Vec<u8>) {
+    let read = |file: &str, _| std::fs::read(folder.join(file)).map_err(|error| error.to_string());
+    Edition::read(VariantName::of(tier), read).expect("a bundle")
 }
 
 fn variant(name: VariantName) -> Variant {

@@ -9,19 +9,21 @@
 //!                                          └─ gone: without a model (level 3 or 4)
 //! ```
 //!
-//! Each step may use a share of the time that is left, so that there is always some for the answer.
+//! Each step may use a share of the time that is left, so that there is always some for the answer. All steps of a
+//! request are those of one generation of its model.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use front::generations::{Generation, Generations, Operations};
 use front::{Call, Failure, Health, Popular, Ranker, RequestId, Serving};
 use shared_model::ladder::{self, Outcome, Step};
 use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Stamp, Timing, Whole, Why};
 
 use crate::budget::step_until;
-use crate::bundle::Served;
+use crate::bundle::{Guests, Model};
 use crate::cache::Source;
-use crate::guest::{Done, Pool, PoolError};
+use crate::guest::{Done, PoolError};
 use crate::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
 
@@ -35,32 +37,25 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A POP or a region: its models, and the tier above if there is one.
 pub(crate) struct Service {
-    models: BTreeMap<String, Model>,
+    models: Arc<Generations<Guests>>,
     upstream: Option<Upstream>,
     metrics: ServiceMetrics,
 }
 
-/// A model in service.
-pub(crate) struct Model {
-    pub(crate) served: Served,
-    pub(crate) pool: Pool,
-}
-
 impl Service {
-    pub(crate) fn new(models: Vec<Model>, upstream: Option<Upstream>, metrics: ServiceMetrics) -> Self {
-        let models = models.into_iter().map(|model| (model.served.model.clone(), model)).collect();
+    pub(crate) fn new(models: Arc<Generations<Guests>>, upstream: Option<Upstream>, metrics: ServiceMetrics) -> Self {
         Self { models, upstream, metrics }
     }
 }
 
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
-        let Some(model) = self.models.get(&call.request.model) else {
+        let below = call.escalation.map(|escalation| escalation.stamp);
+        let Some(generation) = self.models.take(&call.request.model, below) else {
             return Err(Failure::UnknownModel(call.request.model));
         };
         let mut way =
-            Way { service: self, model, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
-        let below = call.escalation.map(|escalation| escalation.stamp);
+            Way { service: self, generation, id: call.request_id, deadline: call.deadline, timing: Timing::default() };
         let part = call.escalation.and_then(|escalation| escalation.part);
         let mut answer = way.go(ladder::Call { request: call.request, below, part }).await?;
         answer.timing = way.timing;
@@ -69,52 +64,54 @@ impl Ranker for Service {
     }
 
     fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
-        let model = match model {
-            Some(name) => self.models.get(name).ok_or_else(|| Failure::UnknownModel(name.to_owned()))?,
-            None => self.models.values().next().ok_or_else(|| Failure::UnknownModel(String::new()))?,
+        let unknown = || Failure::UnknownModel(model.unwrap_or_default().to_owned());
+        let generation = match model {
+            Some(name) => self.models.take(name, None),
+            None => self.models.current().into_iter().next(),
         };
-        Ok(model.served.popular(geo, k))
+        Ok(generation.ok_or_else(unknown)?.model.served.popular(geo, k))
     }
 
     fn health(&self) -> Health {
-        let without: Vec<_> = self.models.iter().filter(|(_, model)| model.pool.live() == 0).collect();
-        if without.is_empty() {
-            return Health::Ready;
-        }
-        Health::Missing(without.into_iter().map(|(name, _)| format!("a worker for model `{name}`")).collect())
+        let current = self.models.current();
+        let without = current.iter().map(|generation| &generation.model).filter(|model| model.pool.live() == 0);
+        let missing: Vec<_> = without.map(|model| format!("a worker for model `{}`", model.served.model())).collect();
+        if missing.is_empty() { Health::Ready } else { Health::Missing(missing) }
     }
 
     fn models(&self) -> Vec<Serving> {
-        let serving = |Model { served, .. }: &Model| Serving {
-            model: served.model.clone(),
-            version: served.version.clone(),
-            variant: served.variant.as_str().to_owned(),
-            runs_on: "wasmtime".to_owned(),
-            stamp: served.stamp,
-        };
-        self.models.values().map(serving).collect()
+        self.models.current().iter().map(|generation| generation.model.served.serving()).collect()
+    }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        Some(&*self.models)
     }
 }
 
 impl Source for Service {
     fn stamp(&self, model: &str) -> Option<Stamp> {
-        self.models.get(model).map(|model| model.served.stamp)
+        self.models.take(model, None).map(|generation| generation.stamp())
     }
 }
 
 /// One request on its way.
 struct Way<'a> {
     service: &'a Service,
-    model: &'a Model,
+    /// Kept to the end, whatever takes its place meanwhile.
+    generation: Arc<Generation<Model>>,
     id: RequestId,
     deadline: Instant,
     timing: Timing,
 }
 
 impl Way<'_> {
+    fn model(&self) -> &Model {
+        &self.generation.model
+    }
+
     async fn go(&mut self, call: ladder::Call) -> Result<Answer, Failure> {
         let is_part = call.part.is_some();
-        if ladder::over_limit(&call.request, self.model.served.limits) {
+        if ladder::over_limit(&call.request, self.model().served.limits) {
             if is_part {
                 return Err(Failure::Whole(Whole::NoPolicy));
             }
@@ -165,24 +162,24 @@ impl Way<'_> {
                 Err(_) => break,
             }
         }
-        spare.unwrap_or_else(|| Ok(self.model.served.without_model(request, Reason::WorkerFailed)))
+        spare.unwrap_or_else(|| Ok(self.model().served.without_model(request, Reason::WorkerFailed)))
     }
 
     /// The request goes up as it came; if nobody is there, it is answered without a model for the reason `alone`.
     async fn without_guest(&mut self, request: RankRequest, why: Why, alone: Reason) -> Result<Answer, Failure> {
-        let (stamp, from) = (self.model.served.stamp, self.model.served.tier);
+        let (stamp, from) = (self.model().served.stamp(), self.model().served.tier);
         let message = Escalation { request: request.clone(), stamp, from, why, remaining_us: 0, part: None };
         let outcome = self.ask(message).await;
-        passed_down(&outcome).unwrap_or_else(|| Ok(self.model.served.without_model(&request, alone)))
+        passed_down(&outcome).unwrap_or_else(|| Ok(self.model().served.without_model(&request, alone)))
     }
 
     async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {
-        let done = self.model.pool.rank(call, self.step_until()).await;
+        let done = self.model().pool.rank(call, self.step_until()).await;
         self.timed(done)
     }
 
     async fn resumed(&mut self, held: Vec<u8>, outcome: Outcome) -> Result<Step, PoolError> {
-        let done = self.model.pool.resume(held, outcome, self.step_until()).await;
+        let done = self.model().pool.resume(held, outcome, self.step_until()).await;
         self.timed(done)
     }
 

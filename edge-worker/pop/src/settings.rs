@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use cdn_config::{Config, Role};
+use front::generations::BundleSource;
 use front::tls::{self, Identity, Pem, TlsError};
 use http::Uri;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
@@ -22,8 +23,8 @@ const DRAIN_NOTICE: Duration = Duration::from_millis(500);
 pub struct Settings {
     /// Where it listens and what it takes; edge or region.
     pub front: front::Settings,
-    /// The folder of each bundle.
-    pub bundles: Vec<PathBuf>,
+    /// Where each bundle comes from.
+    pub bundles: Vec<BundleSource>,
     /// What it scores itself.
     pub limits: TierLimits,
     /// The guest.
@@ -117,7 +118,7 @@ impl Settings {
                 clients: clients(config.clients()),
                 drain_notice: DRAIN_NOTICE,
             },
-            bundles: config.models().iter().map(|model| model.bundle().to_owned()).collect(),
+            bundles: config.models().iter().map(source).collect(),
             limits: TierLimits {
                 max_candidates: u32::try_from(limits.max_candidates()).unwrap_or(u32::MAX),
                 max_k: u32::try_from(limits.max_k()).unwrap_or(u32::MAX),
@@ -149,6 +150,10 @@ fn cache(cache: &cdn_config::Cache) -> Option<CacheSettings> {
         client_ttl: cache.client_ttl(),
     };
     (settings.max_bytes > 0).then_some(settings)
+}
+
+fn source(model: &cdn_config::Model) -> BundleSource {
+    BundleSource { folder: model.bundle().to_owned(), poll: model.poll() }
 }
 
 fn https(https: &cdn_config::Https) -> Result<front::Https, TlsError> {
@@ -214,7 +219,8 @@ url = "http://region.example:8080"
     fn takes_what_the_file_says() {
         let settings = read(EDGE).expect("settings");
         assert_eq!(settings.front.tier, Tier::Edge);
-        assert_eq!(settings.bundles, [Path::new("/etc/rung/bundles/movies")]);
+        let folder = Path::new("/etc/rung/bundles/movies").to_owned();
+        assert_eq!(settings.bundles, [BundleSource { folder, poll: Duration::from_millis(250) }]);
         assert_eq!(settings.worker.wasm, Path::new("/etc/rung/worker.wasm"));
         assert_eq!(settings.worker.memory_bytes, 64 << 20);
         assert_eq!(settings.worker.queue, settings.front.limits.max_in_flight);

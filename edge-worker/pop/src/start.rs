@@ -1,21 +1,25 @@
 //! A POP's life: read, compile, load, connect, serve, drain.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use front::generations::{BundleSource, Generations, LoadError, OpenError, Read};
+use front::metrics::Registry;
 use front::{Drained, Front, Signals};
+use shared_model::ladder::TierLimits;
+use shared_model::variant::VariantName;
+use shared_model::wire::Tier;
 use thiserror::Error;
 
-use crate::bundle::{self, BundleRefused};
+use crate::bundle::{Guests, LoadFault};
 use crate::cache::Cached;
-use crate::guest::{GuestFault, GuestLimits, Pool, PoolSize, Program};
+use crate::guest::{GuestFault, GuestLimits, PoolSize, Program};
 use crate::metrics::{CacheMetrics, GuestMetrics, ServiceMetrics, UpstreamMetrics};
-use crate::service::{Model, Service};
+use crate::service::Service;
 use crate::settings::{Settings, WorkerSettings};
 use crate::upstream::Upstream;
 
@@ -27,17 +31,12 @@ const LOAD_TIME: Duration = Duration::from_secs(60);
 /// A POP cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A bundle cannot be served.
+    /// A bundle cannot be read, or is of the model of another.
     #[error(transparent)]
-    Bundle(#[from] BundleRefused),
-    /// Two bundles are of one model.
-    #[error("the bundle in {}: model `{model}` is served from another bundle already; give each model one", folder.display())]
-    SameModel {
-        /// The second.
-        folder: PathBuf,
-        /// The model.
-        model: String,
-    },
+    Bundle(#[from] OpenError),
+    /// A bundle cannot be run.
+    #[error(transparent)]
+    Load(#[from] LoadError<LoadFault>),
     /// The worker's file cannot be read.
     #[error("the worker {}: {reason}", file.display())]
     Unreadable {
@@ -46,13 +45,11 @@ pub enum StartError {
         /// The system's reason.
         reason: String,
     },
-    /// The worker cannot be run, or does not take a bundle.
-    #[error("the worker {}{}: {fault}", file.display(), model.as_ref().map_or(String::new(), |m| format!(" with model `{m}`")))]
+    /// The worker cannot be run.
+    #[error("the worker {}: {fault}", file.display())]
     Worker {
         /// The file.
         file: PathBuf,
-        /// The model it was given, if it came so far.
-        model: Option<String>,
         /// What is wrong.
         fault: GuestFault,
     },
@@ -76,11 +73,14 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
     let Settings { front, bundles, limits, worker, upstream, cache } = settings;
     let tier = front.tier;
     let mut registry = front::metrics::registry(tier);
-    let guests = GuestMetrics::register(&mut registry);
     let answers = ServiceMetrics::register(&mut registry);
 
-    let models = tokio::task::spawn_blocking(move || load(&bundles, tier, limits, &worker, &guests));
-    let models = models.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let loading = tokio::task::spawn_blocking(move || {
+        let models = load(&bundles, tier, limits, &worker, &mut registry)?;
+        Ok::<_, StartError>((models, registry))
+    });
+    let loaded = loading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (models, mut registry) = loaded?;
     // Only a tier that can answer asks another.
     let upstream = upstream.map(|settings| Upstream::new(settings, UpstreamMetrics::register(&mut registry)));
     let kept = CacheMetrics::register(&mut registry);
@@ -89,38 +89,21 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 fn load(
-    bundles: &[PathBuf],
-    tier: shared_model::wire::Tier,
-    limits: shared_model::ladder::TierLimits,
+    bundles: &[BundleSource],
+    tier: Tier,
+    limits: TierLimits,
     worker: &WorkerSettings,
-    metrics: &GuestMetrics,
-) -> Result<Vec<Model>, StartError> {
+    registry: &mut Registry,
+) -> Result<Arc<Generations<Guests>>, StartError> {
     // Bundles first: they are refused faster than a module is compiled.
-    let mut names = BTreeSet::new();
-    let mut read = Vec::new();
-    for folder in bundles {
-        let (served, load) = bundle::read(folder, tier, limits)?;
-        if !names.insert(served.model.clone()) {
-            return Err(StartError::SameModel { folder: folder.clone(), model: served.model });
-        }
-        read.push((served, load));
-    }
-    let failed = |model: Option<&str>, fault| StartError::Worker {
-        file: worker.wasm.clone(),
-        model: model.map(str::to_owned),
-        fault,
-    };
+    let bundles = Read::new(bundles, VariantName::of(tier))?;
     let guest = GuestLimits { memory_bytes: worker.memory_bytes, call: worker.max_rank, load: LOAD_TIME };
-    let program = Program::compile(&module(&worker.wasm)?, guest).map_err(|fault| failed(None, fault))?;
+    let failed = |fault| StartError::Worker { file: worker.wasm.clone(), fault };
+    let program = Program::compile(&module(&worker.wasm)?, guest).map_err(failed)?;
     let size = PoolSize { instances: worker.instances, queue: worker.queue };
-    let mut models = Vec::new();
-    for (served, load) in read {
-        let pool = Pool::start(&program, load, size, metrics.clone());
-        let pool = pool.map_err(|fault| failed(Some(&served.model), fault))?;
-        tracing::info!(model = served.model, version = served.version, bundle = %served.stamp.bundle, "serving");
-        models.push(Model { served, pool });
-    }
-    Ok(models)
+    let metrics = GuestMetrics::register(registry);
+    let guests = Guests { tier, limits, program, size, metrics, wasm: worker.wasm.clone() };
+    Ok(bundles.load(guests, registry)?)
 }
 
 fn module(file: &Path) -> Result<Vec<u8>, StartError> {
@@ -175,7 +158,6 @@ mod tests {
     use http_body_util::{BodyExt, Full};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use serde_json::{Value, json};
-    use shared_model::wire::Tier;
     use tempfile::TempDir;
     use tokio::net::TcpStream;
 
@@ -196,7 +178,7 @@ mod tests {
                 clients: front::Clients::default(),
                 drain_notice: Duration::ZERO,
             },
-            bundles: bundles.iter().map(|folder| folder.path().to_owned()).collect(),
+            bundles: bundles.iter().map(|folder| source(folder)).collect(),
             limits: sample::LIMITS,
             worker: WorkerSettings {
                 wasm: sample::worker_file(),
@@ -208,6 +190,10 @@ mod tests {
             upstream: None,
             cache: None,
         }
+    }
+
+    fn source(folder: &TempDir) -> BundleSource {
+        BundleSource { folder: folder.path().to_owned(), poll: Duration::from_millis(20) }
     }
 
     fn sample_bundle() -> TempDir {

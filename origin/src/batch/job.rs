@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::policy::Entry;
+use super::policy::{Entry, LaneId};
 use super::{ScoreError, Scored, Share, Shared};
+use crate::engine::Scorer;
 use crate::executor::Batch;
 use crate::metrics::Dropped;
 
@@ -15,7 +16,7 @@ use crate::metrics::Dropped;
 #[derive(Debug)]
 pub(crate) struct Job {
     shared: Arc<Shared>,
-    model: usize,
+    lane: LaneId,
     entries: Vec<Entry<Share>>,
     batch: Batch,
     ahead: Option<OwnedSemaphorePermit>,
@@ -25,8 +26,9 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Begun {
     shared: Arc<Shared>,
-    /// The index of its scorer.
-    pub(crate) model: usize,
+    lane: LaneId,
+    /// What computes it; kept until it is done, whatever takes its place meanwhile.
+    pub(crate) scorer: Arc<dyn Scorer>,
     waiters: Vec<Waiter>,
     since: Instant,
 }
@@ -42,21 +44,21 @@ struct Waiter {
 impl Job {
     pub(super) fn new(
         shared: Arc<Shared>,
-        model: usize,
+        lane: LaneId,
         entries: Vec<Entry<Share>>,
         ahead: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let batch = Batch::join(entries.iter().map(|entry| &entry.load.rows));
-        Self { shared, model, entries, batch, ahead }
+        Self { shared, lane, entries, batch, ahead }
     }
 
     /// The device takes it. None if nobody waits for any of it.
     pub(crate) fn begin(self, now: Instant) -> Option<(Begun, Batch)> {
-        let Self { shared, model, entries, batch, ahead } = self;
+        let Self { shared, lane, entries, batch, ahead } = self;
         let before = entries.len();
         let entries: Vec<_> = entries.into_iter().filter_map(|entry| still_wanted(&shared, entry, now)).collect();
+        let scorer = entries.first()?.load.scorer.clone();
         let batch = match entries.len() {
-            0 => return None,
             all if all == before => batch,
             _ => Batch::join(entries.iter().map(|entry| &entry.load.rows)),
         };
@@ -66,14 +68,14 @@ impl Job {
             metrics.delayed(now.saturating_duration_since(entry.arrived));
         }
         if let Some(queue) = shared.queue().as_mut() {
-            queue.began(model, batch.owner.len(), now);
+            queue.began(lane, batch.owner.len(), now);
         }
         // Only now may the next one be put together: the policy goes by what the device is at.
         drop(ahead);
         let waiter =
             |Entry { candidates, arrived, load, .. }: Entry<Share>| Waiter { candidates, arrived, done: load.done };
         let waiters = entries.into_iter().map(waiter).collect();
-        Some((Begun { shared, model, waiters, since: now }, batch))
+        Some((Begun { shared, lane, scorer, waiters, since: now }, batch))
     }
 }
 
@@ -93,7 +95,7 @@ fn still_wanted(shared: &Shared, entry: Entry<Share>, now: Instant) -> Option<En
 impl Begun {
     /// The device is done: to each its scores, or to all the reason why there are none.
     pub(crate) fn end(self, outcome: Result<Vec<f32>, String>, now: Instant) {
-        let Self { shared, model, waiters, since } = self;
+        let Self { shared, lane, scorer: _, waiters, since } = self;
         let candidates = waiters.iter().map(|waiter| waiter.candidates).sum();
         let outcome = outcome.and_then(|scores| match scores.len() {
             got if got == candidates => Ok(scores),
@@ -103,7 +105,7 @@ impl Begun {
         shared.metrics.ran(candidates, ran, outcome.is_ok());
         if let Some(queue) = shared.queue().as_mut() {
             match outcome {
-                Ok(_) => queue.ended(model, candidates, now),
+                Ok(_) => queue.ended(lane, candidates, now),
                 Err(_) => queue.failed(),
             }
         }

@@ -1,9 +1,9 @@
 //! Which requests share the next batch, and when it is made: a pure function of what waits and of `now`. No clock, no
 //! channel, no device; [`super::worker`] does what is decided here.
 //!
-//! An entry waits for company, but no longer than [`Limits::max_delay`]. Then the entries of its model go, those of the
-//! earliest deadline first, as many as fit. Of several models the one with the earliest deadline goes first, unless
-//! another has been passed over too often. While the device computes, the next batch is put together as late as it can be
+//! An entry waits for company, but no longer than [`Limits::max_delay`]. Then the entries of its lane go, those of the
+//! earliest deadline first, as many as fit. A lane is of a model, or of one of its bundles while two are in service. Of
+//! several lanes the one with the earliest deadline goes first, unless another has been passed over too often. While the device computes, the next batch is put together as late as it can be
 //! without letting the device wait: until then, whoever arrives can still join it.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::pace::Pace;
 
 /// The part of an entry's time that waiting for company may use up.
 const COMPANY_PART: u32 = 4;
-/// How often in a row a model may be passed over for one with an earlier deadline.
+/// How often in a row a lane may be passed over for one with an earlier deadline.
 const PASSES: u32 = 3;
 /// The next batch is wanted when this much of the least that the running one takes has passed, of four.
 const PREFETCH_QUARTERS: u32 = 3;
@@ -28,10 +28,13 @@ pub(super) struct Entry<T> {
     pub(super) load: T,
 }
 
+/// Names a lane; no other one ever has the same.
+pub(super) type LaneId = usize;
+
 /// Where an entry is, for who wants to take it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
-    model: usize,
+    lane: LaneId,
     key: Key,
 }
 
@@ -43,20 +46,21 @@ type Key = (Instant, u64);
 pub(super) enum Next<T> {
     /// Nothing before this instant, or before something changes.
     Wait(Option<Instant>),
-    /// A batch of these entries of one model.
-    Take { model: usize, entries: Vec<Entry<T>> },
+    /// A batch of these entries of one lane.
+    Take { lane: LaneId, entries: Vec<Entry<T>> },
 }
 
-/// All that waits, by model, and what is known of the device.
+/// All that waits, by lane, and what is known of the device.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     limits: Limits,
-    models: Vec<Lane<T>>,
+    lanes: BTreeMap<LaneId, Lane<T>>,
+    opened: LaneId,
     arrivals: u64,
     running: Option<Running>,
 }
 
-/// What waits for one model.
+/// What waits for one scorer.
 #[derive(Debug)]
 struct Lane<T> {
     entries: BTreeMap<Key, Entry<T>>,
@@ -73,24 +77,40 @@ struct Running {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(models: usize, limits: Limits) -> Self {
-        let lane = || Lane { entries: BTreeMap::new(), candidates: 0, passed_over: 0, pace: Pace::default() };
-        Self { limits, models: (0..models).map(|_| lane()).collect(), arrivals: 0, running: None }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, lanes: BTreeMap::new(), opened: 0, arrivals: 0, running: None }
     }
 
-    /// Adds an entry of one of the models.
-    pub(super) fn push(&mut self, model: usize, entry: Entry<T>) -> Ticket {
+    /// A new lane, with nothing in it and nothing known of its pace.
+    pub(super) fn open(&mut self) -> LaneId {
+        let id = self.opened;
+        self.opened += 1;
+        let lane = Lane { entries: BTreeMap::new(), candidates: 0, passed_over: 0, pace: Pace::default() };
+        self.lanes.insert(id, lane);
+        id
+    }
+
+    /// Ends a lane. Of a batch of it that the device still has, nothing more is noted.
+    pub(super) fn close(&mut self, lane: LaneId) {
+        self.lanes.remove(&lane);
+    }
+
+    /// Adds an entry to a lane.
+    ///
+    /// # Panics
+    /// The lane has been closed.
+    pub(super) fn push(&mut self, id: LaneId, entry: Entry<T>) -> Ticket {
         let key = (entry.deadline, self.arrivals);
         self.arrivals += 1;
-        let lane = &mut self.models[model];
+        let lane = self.lanes.get_mut(&id).expect("open: who has its handle pushes");
         lane.candidates += entry.candidates;
         lane.entries.insert(key, entry);
-        Ticket { model, key }
+        Ticket { lane: id, key }
     }
 
     /// Takes an entry back, if it still waits.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Entry<T>> {
-        self.models[ticket.model].remove(ticket.key)
+        self.lanes.get_mut(&ticket.lane)?.remove(ticket.key)
     }
 
     /// Takes out the entries that cannot be in time any more.
@@ -101,38 +121,40 @@ impl<T> Queue<T> {
             let keys: Vec<Key> = lane.entries.iter().filter(late).map(|(key, _)| *key).collect();
             keys.into_iter().filter_map(|key| lane.remove(key)).collect::<Vec<_>>()
         };
-        self.models.iter_mut().flat_map(late_in).collect()
+        self.lanes.values_mut().flat_map(late_in).collect()
     }
 
     /// What to do, once those that are [`Queue::late`] are out; `wanted` says whether there is a place for a batch.
     pub(super) fn next(&mut self, now: Instant, wanted: bool) -> Next<T> {
-        let times: Vec<Option<Instant>> = self.models.iter().map(|lane| self.due(lane, now)).collect();
-        let due = |model: &usize| times[*model].is_some_and(|at| at <= now);
-        let first = (0..times.len()).filter(due).min_by_key(|&model| self.models[model].turn());
-        match first.filter(|_| wanted) {
-            Some(model) => {
-                for other in (0..times.len()).filter(due) {
-                    self.models[other].passed_over += 1;
-                }
-                self.models[model].passed_over = 0;
-                Next::Take { model, entries: self.models[model].take(&self.limits) }
-            }
-            None => {
-                let due = times.into_iter().flatten().filter(|_| wanted);
-                Next::Wait(due.chain(self.models.iter().filter_map(|lane| lane.next_late(now))).min())
+        let times: Vec<(LaneId, Instant)> =
+            self.lanes.iter().filter_map(|(id, lane)| Some((*id, self.due(lane, now)?))).collect();
+        let due: Vec<LaneId> = times.iter().filter(|(_, at)| *at <= now).map(|(id, _)| *id).collect();
+        let first = due.iter().copied().min_by_key(|id| self.lanes[id].turn());
+        let Some(first) = first.filter(|_| wanted) else {
+            let due = times.into_iter().map(|(_, at)| at).filter(|_| wanted);
+            return Next::Wait(due.chain(self.lanes.values().filter_map(|lane| lane.next_late(now))).min());
+        };
+        let mut entries = Vec::new();
+        for (id, lane) in self.lanes.iter_mut().filter(|(id, _)| due.contains(id)) {
+            lane.passed_over += 1;
+            if *id == first {
+                lane.passed_over = 0;
+                entries = lane.take(&self.limits);
             }
         }
+        Next::Take { lane: first, entries }
     }
 
     /// The device has begun a batch.
-    pub(super) fn began(&mut self, model: usize, candidates: usize, now: Instant) {
-        self.running = Some(Running { since: now, least: self.models[model].pace.least(candidates, now) });
+    pub(super) fn began(&mut self, lane: LaneId, candidates: usize, now: Instant) {
+        let least = self.lanes.get(&lane).map_or(Duration::ZERO, |lane| lane.pace.least(candidates, now));
+        self.running = Some(Running { since: now, least });
     }
 
     /// The device has computed the batch that it began.
-    pub(super) fn ended(&mut self, model: usize, candidates: usize, now: Instant) {
-        if let Some(Running { since, .. }) = self.running.take() {
-            self.models[model].pace.note(now, candidates, now.saturating_duration_since(since));
+    pub(super) fn ended(&mut self, lane: LaneId, candidates: usize, now: Instant) {
+        if let (Some(Running { since, .. }), Some(lane)) = (self.running.take(), self.lanes.get_mut(&lane)) {
+            lane.pace.note(now, candidates, now.saturating_duration_since(since));
         }
     }
 
@@ -143,10 +165,10 @@ impl<T> Queue<T> {
 
     /// How long the device has to do with what waits.
     pub(super) fn backlog(&self) -> Duration {
-        self.models.iter().map(|lane| lane.pace.usual(lane.candidates)).sum()
+        self.lanes.values().map(|lane| lane.pace.usual(lane.candidates)).sum()
     }
 
-    /// When a batch of this model is to be made; none if nothing waits for it.
+    /// When a batch of this lane is to be made; none if nothing waits for it.
     fn due(&self, lane: &Lane<T>, now: Instant) -> Option<Instant> {
         let company = |e: &Entry<T>| {
             let most = e.deadline.saturating_duration_since(e.arrived) / COMPANY_PART;

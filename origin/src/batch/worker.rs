@@ -23,8 +23,8 @@ pub(super) async fn work(shared: Arc<Shared>, jobs: Sender<Job>) {
         };
         late.into_iter().for_each(|entry| shared.too_late(entry));
         match next {
-            Next::Take { model, entries } => {
-                let job = Job::new(shared.clone(), model, entries, ahead.take());
+            Next::Take { lane, entries } => {
+                let job = Job::new(shared.clone(), lane, entries, ahead.take());
                 if jobs.send(job).is_err() {
                     return;
                 }

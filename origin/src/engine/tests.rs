@@ -1,5 +1,7 @@
 //! The thread, behind the batcher that feeds it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use front::metrics::{Registry, registry};
@@ -7,7 +9,7 @@ use prometheus_client::encoding::text::encode;
 use shared_model::wire::Tier;
 
 use super::*;
-use crate::batch::{Batcher, Full, Limits, ScoreError, Scored};
+use crate::batch::{Batcher, Full, Lane, Limits, ScoreError, Scored};
 use crate::device::Device;
 use crate::metrics::Metrics;
 
@@ -16,6 +18,7 @@ const LIMITS: Limits =
     Limits { max_delay: Duration::ZERO, max_candidates: 1, max_requests: 1, max_waiting_candidates: 4 };
 
 /// Panics or fails as told by the number of requests: 13 panics, 7 fails, 5 does not fit.
+#[derive(Debug)]
 struct Fragile;
 
 impl Scorer for Fragile {
@@ -34,6 +37,7 @@ impl Scorer for Fragile {
 }
 
 /// A device on which not even the sample works.
+#[derive(Debug)]
 struct Broken;
 
 impl Scorer for Broken {
@@ -50,9 +54,9 @@ fn batch(requests: usize) -> Batch {
     Batch { requests, owner: vec![0; 2], inputs: Vec::new() }
 }
 
-async fn score(batcher: &Batcher, requests: usize) -> Result<Scored, ScoreError> {
+async fn score((batcher, lane): &(Batcher, Lane), requests: usize) -> Result<Scored, ScoreError> {
     let place = batcher.admit(2).expect("room");
-    batcher.score(place, 0, batch(requests), Instant::now() + Duration::from_secs(30)).await
+    lane.score(place, batch(requests), Instant::now() + Duration::from_secs(30)).await
 }
 
 fn metrics() -> (Metrics, Registry) {
@@ -66,15 +70,22 @@ fn shown(registry: &Registry) -> String {
     text
 }
 
-fn start<S: Scorer + Send>(scorer: S) -> (Batcher, Registry) {
+/// A batcher, and a lane of it to a fragile scorer.
+fn start() -> ((Batcher, Lane), Registry) {
     let (metrics, registry) = metrics();
-    (Batcher::start(LIMITS, metrics, move || Ok::<_, RunError>(vec![scorer])).unwrap(), registry)
+    let batcher = Batcher::start(LIMITS, metrics).unwrap();
+    let lane = open(&batcher).unwrap();
+    ((batcher, lane), registry)
+}
+
+fn open(batcher: &Batcher) -> Result<Lane, OpenError<RunError>> {
+    batcher.open(|| Ok(Fragile))
 }
 
 #[tokio::test]
 async fn scores_come_back_to_whoever_waits() {
-    let (batcher, registry) = start(Fragile);
-    assert_eq!(score(&batcher, 1).await.unwrap().scores, [0.5, 0.5]);
+    let (device, registry) = start();
+    assert_eq!(score(&device, 1).await.unwrap().scores, [0.5, 0.5]);
     let text = shown(&registry);
     assert!(text.contains("origin_scores_total 2") && text.contains("origin_batch_size_count 1"), "{text}");
     assert!(
@@ -85,55 +96,134 @@ async fn scores_come_back_to_whoever_waits() {
 
 #[tokio::test]
 async fn without_room_a_request_is_refused_at_once() {
-    let (batcher, _registry) = start(Fragile);
-    let places = [batcher.admit(3).unwrap(), batcher.admit(1).unwrap()];
-    assert_eq!(batcher.admit(1).unwrap_err(), Full { retry_after: Duration::ZERO }, "nothing is known of the device");
+    let (device, _registry) = start();
+    let places = [device.0.admit(3).unwrap(), device.0.admit(1).unwrap()];
+    assert_eq!(device.0.admit(1).unwrap_err(), Full { retry_after: Duration::ZERO }, "nothing is known of the device");
     drop(places);
-    assert!(batcher.admit(4).is_ok());
+    assert!(device.0.admit(4).is_ok());
 }
 
 #[tokio::test]
 async fn a_panic_fails_its_batch_and_the_thread_goes_on() {
-    let (batcher, registry) = start(Fragile);
-    let failed = score(&batcher, 13).await.unwrap_err();
+    let (device, registry) = start();
+    let failed = score(&device, 13).await.unwrap_err();
     assert_eq!(failed, ScoreError::Failed("the device panicked: out of memory, on purpose".to_owned()));
-    assert_eq!(batcher.health(), Health::Ready, "once is no pattern");
-    score(&batcher, 1).await.unwrap();
+    assert_eq!(device.0.health(), Health::Ready, "once is no pattern");
+    score(&device, 1).await.unwrap();
     assert!(shown(&registry).contains("origin_failed_batches_total 1"));
 }
 
 #[tokio::test]
 async fn a_device_that_fails_in_a_row_is_unhealthy_until_it_scores_again() {
-    let (batcher, _registry) = start(Fragile);
+    let (device, _registry) = start();
     for _ in 0..3 {
-        score(&batcher, 7).await.unwrap_err();
+        score(&device, 7).await.unwrap_err();
     }
-    assert_eq!(batcher.health(), Health::Failing("the device failed: lost, on purpose".to_owned()));
+    assert_eq!(device.0.health(), Health::Failing("the device failed: lost, on purpose".to_owned()));
     // No job comes: the thread tries the sample by itself.
-    while batcher.health() != Health::Ready {
+    while device.0.health() != Health::Ready {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
 async fn a_batch_that_does_not_fit_says_nothing_about_the_device() {
-    let (batcher, registry) = start(Fragile);
+    let (device, registry) = start();
     for _ in 0..4 {
-        let unfit = score(&batcher, 5).await.unwrap_err();
+        let unfit = score(&device, 5).await.unwrap_err();
         assert_eq!(unfit, ScoreError::Failed("index 9 into table `genres` of 3 rows".to_owned()));
     }
-    assert_eq!(batcher.health(), Health::Ready);
+    assert_eq!(device.0.health(), Health::Ready);
     assert!(shown(&registry).contains("origin_failed_batches_total 4"));
 }
 
-#[test]
-fn a_device_that_fails_its_trial_does_not_start() {
-    let refused = Batcher::start(LIMITS, metrics().0, || Ok::<_, RunError>(vec![Broken])).unwrap_err();
-    assert_eq!(refused.to_string(), "the device failed its trial: the device panicked: no such device");
+#[tokio::test]
+async fn a_scorer_that_has_gone_is_not_held_against_the_device() {
+    /// Scores once: its trial.
+    #[derive(Debug, Default)]
+    struct Worn(AtomicBool);
+
+    impl Scorer for Worn {
+        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+            match self.0.swap(true, Ordering::Relaxed) {
+                false => Ok(vec![0.5; batch.owner.len()]),
+                true => Err(RunError::Device("worn out, on purpose".to_owned())),
+            }
+        }
+
+        fn sample(&self) -> Batch {
+            batch(1)
+        }
+    }
+
+    let batcher = Batcher::start(LIMITS, metrics().0).unwrap();
+    let lane = batcher.open(|| Ok::<_, RunError>(Worn::default())).unwrap();
+    let device = (batcher, lane);
+    for _ in 0..3 {
+        score(&device, 1).await.unwrap_err();
+    }
+    let (batcher, lane) = device;
+    assert!(matches!(batcher.health(), Health::Failing(_)));
+    drop(lane);
+    let begun = Instant::now();
+    while batcher.health() != Health::Ready {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", batcher.health());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
-#[test]
-fn scorers_that_do_not_load_are_the_error_of_the_start() {
-    let lost = || Err::<Vec<Fragile>, _>(RunError::Device("no memory".to_owned()));
-    assert!(matches!(Batcher::start(LIMITS, metrics().0, lost), Err(StartError::Load(RunError::Device(_)))));
+#[tokio::test]
+async fn scorers_come_and_go_and_each_scores_its_own() {
+    #[derive(Debug)]
+    struct Says {
+        score: f32,
+        _alive: Arc<()>,
+    }
+
+    impl Scorer for Says {
+        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+            Ok(vec![self.score; batch.owner.len()])
+        }
+
+        fn sample(&self) -> Batch {
+            batch(1)
+        }
+    }
+
+    let batcher = Batcher::start(LIMITS, metrics().0).unwrap();
+    let alive = Arc::new(());
+    let open = |score| batcher.open(|| Ok::<_, RunError>(Says { score, _alive: alive.clone() })).unwrap();
+    let scored = async |lane: &Lane| {
+        let place = batcher.admit(1).unwrap();
+        lane.score(place, batch(1), Instant::now() + Duration::from_secs(30)).await.unwrap().scores
+    };
+    let before = open(1.0);
+    let after = open(2.0);
+    assert_eq!((scored(&before).await, scored(&after).await), (vec![1.0; 2], vec![2.0; 2]));
+    drop(before);
+    let last = open(3.0);
+    assert_eq!((scored(&after).await, scored(&last).await), (vec![2.0; 2], vec![3.0; 2]));
+    drop((after, last));
+    // The thread may still be at the end of a batch.
+    while Arc::strong_count(&alive) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_fails_its_trial_gets_no_scorer() {
+    let batcher = Batcher::start(LIMITS, metrics().0).unwrap();
+    let refused = batcher.open(|| Ok::<_, RunError>(Broken)).unwrap_err();
+    assert_eq!(refused.to_string(), "the device failed its trial: the device panicked: no such device");
+    let panics = batcher.open(|| -> Result<Fragile, RunError> { panic!("out of memory, on purpose") }).unwrap_err();
+    assert_eq!(panics.to_string(), "the device failed its trial: the device panicked: out of memory, on purpose");
+    assert_eq!(batcher.health(), Health::Ready, "what is in service goes on");
+    assert!(open(&batcher).is_ok());
+}
+
+#[tokio::test]
+async fn a_scorer_that_cannot_be_made_is_not_opened() {
+    let batcher = Batcher::start(LIMITS, metrics().0).unwrap();
+    let lost = || Err::<Fragile, _>(RunError::Device("no memory".to_owned()));
+    assert!(matches!(batcher.open(lost), Err(OpenError::Load(RunError::Device(_)))));
 }

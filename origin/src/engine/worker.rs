@@ -1,6 +1,7 @@
 //! The thread's loop: take a job, run it, say how the device does.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -13,16 +14,17 @@ const FAILURES: u32 = 3;
 /// How often a failing device that gets no jobs is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(super) struct Worker<S> {
-    scorers: Vec<S>,
+pub(super) struct Worker {
     jobs: Receiver<Job>,
     health: watch::Sender<Health>,
     failures: u32,
+    /// That of the last batch which the device failed.
+    failed: Option<Weak<dyn Scorer>>,
 }
 
-impl<S: Scorer> Worker<S> {
-    pub(super) fn new(scorers: Vec<S>, jobs: Receiver<Job>, health: watch::Sender<Health>) -> Self {
-        Self { scorers, jobs, health, failures: 0 }
+impl Worker {
+    pub(super) fn new(jobs: Receiver<Job>, health: watch::Sender<Health>) -> Self {
+        Self { jobs, health, failures: 0, failed: None }
     }
 
     /// Until nobody can send a job any more.
@@ -43,20 +45,26 @@ impl<S: Scorer> Worker<S> {
 
     fn serve(&mut self, job: Job) {
         let Some((begun, batch)) = job.begin(Instant::now()) else { return };
-        let outcome = run(&self.scorers[begun.model], batch);
+        let outcome = run(&*begun.scorer, batch);
         let ended = Instant::now();
         match &outcome {
             // The device had nothing to do with it, so this is no news of it.
             Err(fault) if !fault.is_the_devices() => {
                 tracing::error!(reason = %fault, "a bug: a batch does not fit its model");
             }
-            known => self.note(known.as_ref().err()),
+            known => {
+                let failure = known.as_ref().err();
+                self.failed = failure.map(|_| Arc::downgrade(&begun.scorer));
+                self.note(failure);
+            }
         }
         begun.end(outcome.map_err(|fault| fault.to_string()), ended);
     }
 
+    /// Once nobody has the scorer any more, nothing is known against the device: the next job tells.
     fn retry(&mut self) {
-        let failed = self.scorers.iter().find_map(|s| run(s, s.sample()).err().filter(Fault::is_the_devices));
+        let scorer = self.failed.as_ref().and_then(Weak::upgrade);
+        let failed = scorer.and_then(|s| run(&*s, s.sample()).err().filter(Fault::is_the_devices));
         self.note(failed.as_ref());
     }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use front::generations::{BundleSource, Read, Reload};
 use front::metrics::Registry;
 use front::{Escalated, RequestId};
 use prometheus_client::encoding::text::encode;
@@ -12,7 +13,6 @@ use shared_model::wire::{Stamp, Why};
 use super::*;
 use crate::batch;
 use crate::device::Device;
-use crate::executor::{Executor, LoadError};
 use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
@@ -26,12 +26,13 @@ fn service(folder: &Path) -> Service {
 }
 
 fn batching(folder: &Path, limits: batch::Limits) -> (Service, Registry) {
-    let (model, variant) = Model::load(folder).unwrap();
     let mut registry = front::metrics::registry(Tier::Origin);
     let metrics = Metrics::register(&mut registry, &Device::cpu());
-    let executor = move || Ok::<_, LoadError>(vec![Executor::new(&variant.graph, &variant.tensors, &Device::cpu())?]);
-    let batcher = Batcher::start(limits, metrics, executor).unwrap();
-    (Service::new(vec![model], batcher, LIMITS, "test").unwrap(), registry)
+    let source = BundleSource { folder: folder.to_owned(), poll: Duration::from_secs(3600) };
+    let bundles = Read::new(&[source], VARIANT).unwrap();
+    let batcher = Arc::new(Batcher::start(limits, metrics).unwrap());
+    let models = bundles.load(Executors { device: Device::cpu(), batcher: batcher.clone() }, &mut registry).unwrap();
+    (Service::new(models, batcher, LIMITS, "test"), registry)
 }
 
 fn films() -> Service {
@@ -68,7 +69,7 @@ fn call(request: &str) -> Call {
 }
 
 fn escalated(call: Call, service: &Service) -> Call {
-    let stamp = Stamp { catalog: 0, ..service.models[0].stamp };
+    let stamp = Stamp { catalog: 0, ..service.models()[0].stamp };
     Call { escalation: Some(Escalated { stamp, from: Tier::Region, why: Why::Unsure, part: None }), ..call }
 }
 
@@ -247,10 +248,34 @@ async fn is_ready_and_tells_its_models() {
     assert_eq!((serving.model.as_str(), serving.variant.as_str()), ("films", "f32"));
 }
 
-#[test]
-fn refuses_two_bundles_of_one_model() {
+#[tokio::test]
+async fn a_request_is_scored_by_the_bundle_it_is_for_while_two_are_in_service() {
     let folder = TempDir::new().unwrap();
     write_bundle(folder.path(), |_| {});
-    let models = [(), ()].map(|()| Model::load(folder.path()).unwrap().0);
-    assert_eq!(by_name(&models).unwrap_err(), TwiceError("films".to_owned()));
+    let service = service(folder.path());
+    let (below, stamp) = (escalated(call(ASK), &service), service.models()[0].stamp);
+    write_bundle(folder.path(), |v| {
+        v.tensors.insert("table".to_owned(), Tensor::F32 { shape: vec![3, 1], data: vec![0.0, -9.0, 9.0] });
+    });
+    service.operations().unwrap().reload(&Reload::default()).unwrap();
+    assert_ne!(service.models()[0].stamp, stamp);
+    let (old, new) = tokio::join!(service.rank(below), service.rank(call(ASK)));
+    let (old, new) = (old.unwrap(), new.unwrap());
+    assert_eq!((ids(&old), old.stamp), (vec!["d", "a"], Some(stamp)), "the tier below has not swapped yet");
+    assert_eq!((ids(&new), new.stamp), (vec!["b", "d"], Some(service.models()[0].stamp)));
+}
+
+#[tokio::test]
+async fn a_bundle_that_cannot_be_run_leaves_the_running_one_in_service() {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |_| {});
+    let service = service(folder.path());
+    let stamp = service.models()[0].stamp;
+    write_bundle(folder.path(), |v| {
+        v.tensors.insert("table".to_owned(), Tensor::F32 { shape: vec![2, 1], data: vec![0.0; 2] });
+    });
+    let refused = service.operations().unwrap().reload(&Reload::default()).unwrap_err().to_string();
+    assert!(refused.contains("origin.f32.safetensors: tensor `table`"), "{refused}");
+    assert_eq!((service.models()[0].stamp, service.health()), (stamp, Health::Ready));
+    assert_eq!(ids(&service.rank(call(ASK)).await.unwrap()), ["d", "a"]);
 }

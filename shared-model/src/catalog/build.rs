@@ -1,5 +1,7 @@
 //! Raw items into a catalog.
 
+use std::collections::BTreeSet;
+
 use super::geos::Geos;
 use super::{Catalog, CatalogError};
 use crate::encode::{Data, Encoded, Encoder};
@@ -29,13 +31,7 @@ impl Catalog {
         let encoder = Encoder::with_ids(schema, &ids);
         let mut encoded = Encoded { blocks: encoder.empty_blocks(Scope::Item), escalate: Vec::new() };
         for ((item, record), id) in (1..).zip(&records).zip(ids.iter()) {
-            let fault = |field, message| CatalogError::Item { item, id: Some(id.to_owned()), field, message };
-            encoder.append_item(id, record, &mut encoded).map_err(|refusal| fault(refusal.field, refusal.message))?;
-            if let Some(field) = encoded.escalate.pop() {
-                let message = "is missing or unknown, and the schema says `escalate`: nobody knows more of an item of \
-                               the catalog, so give the value or let the schema say `default`";
-                return Err(fault(field, message.to_owned()));
-            }
+            append(&encoder, (item, id), record, &mut encoded)?;
         }
         let mut blocks: Vec<_> = schema.inputs().iter().map(|_| None).collect();
         for ((input, _), block) in schema.inputs_of(Scope::Item).zip(encoded.blocks) {
@@ -46,7 +42,7 @@ impl Catalog {
         for ((row, record), id) in (0..).zip(&records).zip(ids.iter()) {
             popularity.push(geos.add(row, record).map_err(|fault| fault.of(row as usize + 1, id))?);
         }
-        Ok(Self { ids, blocks, popularity, geos, revision: 0 })
+        Ok(Self { ids, added: Names::default(), blocks, popularity, geos, removed: BTreeSet::new(), revision: 0 })
     }
 }
 
@@ -57,37 +53,65 @@ impl Catalog {
     /// Names the first item with an index that is not below its bound.
     pub fn check(&self, schema: &Schema) -> Result<(), CatalogError> {
         for (i, input) in schema.inputs_of(Scope::Item) {
-            let (Some(block), Some(bound)) = (self.block(i), schema.cardinality(i, self.len())) else { continue };
+            let (Some(block), Some(bound)) = (self.block(i), schema.cardinality(i, self.ids.len())) else { continue };
             let Data::I32(indices) = &block.data else { continue };
             let beyond = indices.iter().position(|index| usize::try_from(*index).is_ok_and(|index| index >= bound));
             if let Some(at) = beyond {
                 let row = at / block.width;
-                return Err(CatalogError::Item {
-                    item: row + 1,
-                    id: Some(self.ids.name(row).to_owned()),
-                    field: input.name.clone(),
-                    message: format!("is {}, but the model's table has {bound} rows", indices[at]),
-                });
+                let id = self.id(row as u32);
+                let message = format!("is {}, but the model's table has {bound} rows", indices[at]);
+                return Err(fault((row + 1, Some(id)), &input.name, message));
             }
         }
         Ok(())
     }
 }
 
-fn add_id(ids: &mut Names, item: usize, record: &Record) -> Result<(), CatalogError> {
-    let fault = |id: Option<&str>, message: String| CatalogError::Item {
-        item,
-        id: id.map(str::to_owned),
-        field: "id".to_owned(),
-        message,
-    };
-    match record.field("id") {
-        Raw::Text(id) if (1..=limits::MAX_ID_BYTES).contains(&id.len()) => ids.push(id).map_err(|e| match e {
-            NameError::Duplicate(at) => fault(Some(id), format!("is that of item {}, too: give each its own", at + 1)),
-            NameError::Full => fault(Some(id), "does not fit: all ids together must be below 4 GiB".to_owned()),
-        }),
-        Raw::Text(_) => Err(fault(None, format!("must have 1 to {} bytes", limits::MAX_ID_BYTES))),
-        Raw::Null => Err(fault(None, "is missing".to_owned())),
-        _ => Err(fault(None, "must be a text".to_owned())),
+/// Adds the row of an item to each block.
+pub(super) fn append(
+    encoder: &Encoder<'_>,
+    (item, id): (usize, &str),
+    record: &Record,
+    to: &mut Encoded,
+) -> Result<(), CatalogError> {
+    encoder.append_item(id, record, to).map_err(|r| fault((item, Some(id)), r.field, r.message))?;
+    match to.escalate.pop() {
+        None => Ok(()),
+        Some(field) => {
+            let message = "is missing or unknown, and the schema says `escalate`: nobody knows more of an item of the \
+                           catalog, so give the value or let the schema say `default`";
+            Err(fault((item, Some(id)), field, message))
+        }
     }
+}
+
+fn add_id(ids: &mut Names, item: usize, record: &Record) -> Result<(), CatalogError> {
+    let id = id_of(item, record)?;
+    let fault = |message: String| fault((item, Some(id)), "id", message);
+    ids.push(id).map_err(|e| match e {
+        NameError::Duplicate(at) => fault(format!("is that of item {}, too: give each its own", at + 1)),
+        NameError::Full => fault(FULL.to_owned()),
+    })
+}
+
+/// What is said of an id that has no room.
+pub(super) const FULL: &str = "does not fit: all ids together must be below 4 GiB";
+
+/// The id of a raw item.
+pub(super) fn id_of(item: usize, record: &Record) -> Result<&str, CatalogError> {
+    match record.field("id") {
+        Raw::Text(id) if (1..=limits::MAX_ID_BYTES).contains(&id.len()) => Ok(id),
+        Raw::Text(_) => Err(fault((item, None), "id", format!("must have 1 to {} bytes", limits::MAX_ID_BYTES))),
+        Raw::Null => Err(fault((item, None), "id", "is missing")),
+        _ => Err(fault((item, None), "id", "must be a text")),
+    }
+}
+
+/// A fault of an item's field.
+pub(super) fn fault(
+    (item, id): (usize, Option<&str>),
+    field: impl Into<String>,
+    message: impl Into<String>,
+) -> CatalogError {
+    CatalogError::Item { item, id: id.map(str::to_owned), field: field.into(), message: message.into() }
 }

@@ -1,12 +1,16 @@
 //! `catalog.safetensors`: the same catalog gives the same bytes, and any bytes give a catalog or an error.
 //!
 //! `ids` (U8) holds the ids one after the other, `id_ends` (U32) where each ends, `popularity` (F32) one number an
-//! item, `input.<name>` (F32 or I32) the rows of each input of item scope. The metadata's one key, `rung`, is JSON.
+//! row, `input.<name>` (F32 or I32) the rows of each input of item scope. The metadata's one key, `rung`, is JSON.
 //!
 //! Where items name geos, the metadata has their names, and `geo_ends` (U32) where each one's part ends of `geo_rows`
-//! (U32), the items popular there in ascending order, and of `geo_popularity` (F32), how popular each is.
+//! (U32), the rows popular there in ascending order, and of `geo_popularity` (F32), how popular each is.
+//!
+//! After a delta, `removed` (U32) holds the rows of items that are gone, ascending, which nobody likes any more, and
+//! `vocabulary` in the metadata says how many rows are those of the bundle. Nothing is written where it says nothing.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,7 @@ const POPULARITY: &str = "popularity";
 const GEO_ENDS: &str = "geo_ends";
 const GEO_ROWS: &str = "geo_rows";
 const GEO_POPULARITY: &str = "geo_popularity";
+const REMOVED: &str = "removed";
 /// Before the name of an input.
 const INPUT: &str = "input.";
 
@@ -35,6 +40,9 @@ struct Metadata {
     revision: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     geos: Vec<String>,
+    /// All of them, unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vocabulary: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,16 +58,21 @@ impl Catalog {
     /// The schema is another one, with other inputs of item scope.
     #[must_use]
     pub fn to_safetensors(&self, schema: &Schema) -> Vec<u8> {
-        let (text, ends) = self.ids.parts();
-        let items = self.len();
+        let (text, ends) = self.all_ids();
+        let items = self.rows();
         let mut tensors = vec![
             (IDS.to_owned(), Part::new(Dtype::U8, vec![text.len()], text.as_bytes().into())),
-            (ID_ENDS.to_owned(), Part::new(Dtype::U32, vec![items], le_bytes(ends, |v| v.to_le_bytes()))),
+            (ID_ENDS.to_owned(), Part::new(Dtype::U32, vec![items], le_bytes(&ends, |v| v.to_le_bytes()))),
             (
                 POPULARITY.to_owned(),
                 Part::new(Dtype::F32, vec![items], le_bytes(&self.popularity, |v| v.to_le_bytes())),
             ),
         ];
+        if !self.removed.is_empty() {
+            let rows: Vec<u32> = self.removed.iter().copied().collect();
+            let part = Part::new(Dtype::U32, vec![rows.len()], le_bytes(&rows, |v| v.to_le_bytes()));
+            tensors.push((REMOVED.to_owned(), part));
+        }
         for (i, input) in schema.inputs_of(Scope::Item) {
             let block = self.block(i).expect("built with this schema");
             let (dtype, bytes) = match &block.data {
@@ -70,7 +83,8 @@ impl Catalog {
         }
         tensors.extend(self.geo_tensors());
         let geos = self.geos.iter().map(|geo| geo.name.clone()).collect();
-        let metadata = Metadata { kind: Kind::Catalog, revision: self.revision, geos };
+        let vocabulary = (self.added.len() > 0).then_some(self.ids.len());
+        let metadata = Metadata { kind: Kind::Catalog, revision: self.revision, geos, vocabulary };
         let metadata = serde_json::to_string(&metadata).expect("plain data");
         // One key alone, for the order of several would be that of a hash map.
         let metadata = [(METADATA.to_owned(), metadata)].into_iter().collect();
@@ -104,22 +118,23 @@ impl Catalog {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let metadata = header.metadata().as_ref().and_then(|m| m.get(METADATA));
         let metadata = metadata.ok_or_else(|| fault(METADATA, "is not in the metadata: this is no catalog"))?;
-        let Metadata { kind: Kind::Catalog, revision, geos } =
+        let Metadata { kind: Kind::Catalog, revision, geos, vocabulary } =
             serde_json::from_str(metadata).map_err(|e| fault(METADATA, format!("is not a catalog's: {e}")))?;
         let file = File { tensors: SafeTensors::deserialize(bytes).map_err(format)? };
-        let ids = file.ids()?;
-        let items = ids.len();
+        let (ids, added) = file.ids(vocabulary)?;
+        let items = ids.len() + added.len();
+        let removed = file.removed(items)?;
         let popularity = file.f32s(POPULARITY, &[items])?;
         let has_geos = !geos.is_empty();
         let geos = if has_geos { file.geos(geos, items)? } else { Geos::default() };
         let mut blocks: Vec<Option<Block>> = Vec::with_capacity(schema.inputs().len());
         for (i, input) in schema.inputs().iter().enumerate() {
             let wanted = input.scope == Scope::Item;
-            blocks.push(if wanted { Some(file.block(input, items, schema.cardinality(i, items))?) } else { None });
+            blocks.push(if wanted { Some(file.block(input, items, schema.cardinality(i, ids.len()))?) } else { None });
         }
         let wanted = |name: &str| {
             let of_input = |n: &str| schema.inputs_of(Scope::Item).any(|(_, input)| input.name == n);
-            [IDS, ID_ENDS, POPULARITY].contains(&name)
+            [IDS, ID_ENDS, POPULARITY, REMOVED].contains(&name)
                 || (has_geos && [GEO_ENDS, GEO_ROWS, GEO_POPULARITY].contains(&name))
                 || name.strip_prefix(INPUT).is_some_and(of_input)
         };
@@ -127,7 +142,21 @@ impl Catalog {
             let name: String = other.chars().take(limits::MAX_ID_BYTES).collect();
             return Err(fault(&name, "is no part of a catalog of this schema"));
         }
-        Ok(Self { ids, blocks, popularity, geos, revision })
+        if let Some(row) = removed.iter().find(|row| popularity[**row as usize] != 0.0 || geos.know(**row)) {
+            return Err(fault(REMOVED, format!("holds row {row}, which is popular all the same")));
+        }
+        Ok(Self { ids, added, blocks, popularity, geos, removed, revision })
+    }
+
+    /// All ids in the order of their rows, one after the other, and where each ends.
+    fn all_ids(&self) -> (Cow<'_, str>, Cow<'_, [u32]>) {
+        let ((text, ends), (later, later_ends)) = (self.ids.parts(), self.added.parts());
+        if later_ends.is_empty() {
+            return (text.into(), ends.into());
+        }
+        let start = ends.last().copied().unwrap_or(0);
+        let ends = ends.iter().copied().chain(later_ends.iter().map(|end| start + end)).collect();
+        (format!("{text}{later}").into(), Cow::Owned(ends))
     }
 }
 
@@ -136,17 +165,22 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    fn ids(&self) -> Result<Names, CatalogError> {
+    /// Those of the bundle, and those that came later.
+    fn ids(&self, vocabulary: Option<usize>) -> Result<(Names, Names), CatalogError> {
         let ends = self.tensors.tensor(ID_ENDS).map_err(|_| fault(ID_ENDS, "is missing"))?;
         let items = match *ends.shape() {
             [items] if items <= limits::MAX_ITEMS => items,
             _ => return Err(fault(ID_ENDS, format!("must have one dimension of at most {}", limits::MAX_ITEMS))),
         };
+        let vocabulary = vocabulary.unwrap_or(items);
+        if vocabulary > items {
+            return Err(fault(METADATA, format!("has a vocabulary of {vocabulary}, but there are {items} rows")));
+        }
         let ends = self.elements(ID_ENDS, Dtype::U32, &[items], u32::from_le_bytes)?;
         let length = ends.last().map_or(0, |end| *end as usize);
         let text = self.bytes(IDS, Dtype::U8, &[length])?;
         let text = std::str::from_utf8(text).map_err(|e| fault(IDS, format!("is not UTF-8: {e}")))?;
-        let mut names = Names::default();
+        let (mut ids, mut added) = (Names::default(), Names::default());
         let mut start = 0;
         for (row, end) in ends.into_iter().enumerate() {
             let end = end as usize;
@@ -154,13 +188,33 @@ impl<'a> File<'a> {
             let id = id.ok_or_else(|| {
                 fault(ID_ENDS, format!("must end an id of 1 to {} bytes at row {row}", limits::MAX_ID_BYTES))
             })?;
-            names.push(id).map_err(|e| match e {
+            let pushed = if row < vocabulary {
+                ids.push(id)
+            } else {
+                let bundled = ids.position(id).map_or(Ok(()), |at| Err(NameError::Duplicate(at)));
+                bundled.and_then(|()| added.push(id).map_err(|e| e.after(vocabulary)))
+            };
+            pushed.map_err(|e| match e {
                 NameError::Duplicate(at) => fault(IDS, format!("has `{id}` in rows {at} and {row}")),
                 NameError::Full => fault(IDS, "is longer than 4 GiB"),
             })?;
             start = end;
         }
-        Ok(names)
+        Ok((ids, added))
+    }
+
+    fn removed(&self, items: usize) -> Result<BTreeSet<u32>, CatalogError> {
+        let Ok(tensor) = self.tensors.tensor(REMOVED) else { return Ok(BTreeSet::new()) };
+        let rows = match *tensor.shape() {
+            [rows] if (1..=items).contains(&rows) => rows,
+            _ => return Err(fault(REMOVED, format!("must have one dimension of 1 to {items}"))),
+        };
+        let rows = self.elements(REMOVED, Dtype::U32, &[rows], u32::from_le_bytes)?;
+        if rows.is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|last| (*last as usize) < items) {
+            Ok(rows.into_iter().collect())
+        } else {
+            Err(fault(REMOVED, format!("must hold rows below {items}, ascending")))
+        }
     }
 
     fn geos(&self, names: Vec<String>, items: usize) -> Result<Geos, CatalogError> {

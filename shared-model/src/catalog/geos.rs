@@ -57,9 +57,9 @@ impl Catalog {
     #[must_use]
     pub fn most_popular(&self, geo: Option<&Geo>, k: usize) -> Vec<(String, f32)> {
         let popularity = geo.map_or(&self.popularity[..], |geo| &geo.popularity);
-        let row = |at: usize| geo.map_or(at, |geo| geo.rows[at] as usize);
+        let row = |at: usize| geo.map_or(at as u32, |geo| geo.rows[at]);
         let best = topk::top(popularity, k).into_iter().filter(|at| popularity[*at] > 0.0);
-        best.map(|at| (self.ids.name(row(at)).to_owned(), popularity[at])).collect()
+        best.map(|at| (self.id(row(at)).to_owned(), popularity[at])).collect()
     }
 }
 
@@ -137,12 +137,28 @@ impl Geos {
             }
         };
         let geo = &mut self.0[at];
-        if geo.rows.last() == Some(&row) {
+        let Err(place) = geo.rows.binary_search(&row) else {
             return Err("is given twice, in other letters".to_owned());
-        }
-        geo.rows.push(row);
-        geo.popularity.push(popularity);
+        };
+        geo.rows.insert(place, row);
+        geo.popularity.insert(place, popularity);
         Ok(())
+    }
+
+    /// Whether an item is popular in any geo.
+    pub(super) fn know(&self, row: u32) -> bool {
+        self.0.iter().any(|geo| geo.popularity(row).is_some())
+    }
+
+    /// Forgets where an item was popular, and the geos that nothing is popular in any more.
+    pub(super) fn forget(&mut self, row: u32) {
+        self.0.retain_mut(|geo| {
+            if let Ok(place) = geo.rows.binary_search(&row) {
+                geo.rows.remove(place);
+                geo.popularity.remove(place);
+            }
+            !geo.rows.is_empty()
+        });
     }
 }
 

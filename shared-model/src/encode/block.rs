@@ -61,6 +61,21 @@ impl Block {
         }
     }
 
+    /// Puts the first row of a block of the same input in the place of a row, or after the last.
+    pub(crate) fn put_row(&mut self, row: usize, other: &Self) {
+        if row == self.rows() {
+            return self.append_row_of(other, 0);
+        }
+        let place = row * self.width..(row + 1) * self.width;
+        match (&mut self.data, &other.data) {
+            (Data::F32(to), Data::F32(from)) => to[place].copy_from_slice(&from[..self.width]),
+            (Data::I32(to), Data::I32(from)) => to[place].copy_from_slice(&from[..self.width]),
+            (Data::F32(_), Data::I32(_)) | (Data::I32(_), Data::F32(_)) => {
+                unreachable!("blocks of one input have one element type")
+            }
+        }
+    }
+
     /// The last row from a column on; there must be a row.
     pub(crate) fn last_row(&mut self, column: usize) -> Columns<'_> {
         let start = self.data.len() - self.width + column;

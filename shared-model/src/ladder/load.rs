@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::plan::{Plan, PlanError};
 use crate::schema::{Schema, SchemaFaults};
 use crate::variant::{Variant, VariantError, VariantName};
-use crate::wire::Tier;
+use crate::wire::{Stamp, Tier};
 
 /// The bytes a worker is made of; a host that has verified a bundle hands them over.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ impl Ladder {
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
         let arena = plan.arena();
-        let stamp = bundle.stamp();
+        let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
         let similarity = Similarity::find(&schema, &variant.graph);
         let bundle::Manifest { model, version, policies, static_list, .. } = bundle.manifest;
         let variant = variant.name;

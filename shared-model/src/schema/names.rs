@@ -20,6 +20,16 @@ pub(crate) enum NameError {
     Full,
 }
 
+impl NameError {
+    /// The same of a set whose positions follow `start` others.
+    pub(crate) fn after(self, start: usize) -> Self {
+        match self {
+            Self::Duplicate(at) => Self::Duplicate(start + at),
+            Self::Full => Self::Full,
+        }
+    }
+}
+
 impl Names {
     /// The number of texts.
     pub(crate) fn len(&self) -> usize {

@@ -68,7 +68,20 @@ fn notes(site: &Site<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n3. To know\n")?;
     let limits = site.config.limits();
     let listen = site.config.listen();
-    writeln!(out, "   - Metrics and health are at http://{}: keep that off the public network.", listen.admin())?;
+    writeln!(
+        out,
+        "   - Another bundle, or a catalog delta in a bundle's deltas/, is served as soon as it is in its place. The"
+    )?;
+    writeln!(
+        out,
+        "     unit may write nowhere: `POST /v1/catalog` needs `ReadWritePaths=` of a drop-in, for a deltas/ that"
+    )?;
+    writeln!(out, "     belongs to rung.")?;
+    writeln!(
+        out,
+        "   - Metrics, health and orders are at http://{}: keep that off the public network.",
+        listen.admin()
+    )?;
     match site.options.proxy {
         Proxy::None => {
             if let Some(http) = listen.http().filter(|http| !http.ip().is_loopback()) {

@@ -15,6 +15,11 @@ const CONNECTION_KIB: usize = 64;
 /// The code of the worker, bundles and catalogs, the allocator's slack.
 const RESIDENT_MIB: usize = 1_024;
 
+/// Of each model, at an edge: the running generation, and the one that takes its place.
+const EDGE_GENERATIONS: usize = 2;
+/// A region keeps two more for the tiers below.
+const REGION_GENERATIONS: usize = 4;
+
 pub(super) fn unit(site: &Site<'_>) -> String {
     let config = site.config;
     let max_connections = config.limits().max_connections();
@@ -46,7 +51,8 @@ fn memory(site: &Site<'_>) -> String {
     let config = site.config;
     let guests = |worker: &Worker| Some(config.models().len() * worker.instances()? * worker.memory_mib());
     let guests = match config.role() {
-        Role::Edge(pop) | Role::Region(pop) => guests(pop.worker()),
+        Role::Edge(pop) => guests(pop.worker()).map(|guests| guests * EDGE_GENERATIONS),
+        Role::Region(pop) => guests(pop.worker()).map(|guests| guests * REGION_GENERATIONS),
         Role::Origin(_) => None,
     };
     let Some(guests) = guests else {
@@ -61,7 +67,7 @@ fn memory(site: &Site<'_>) -> String {
     let requests = (2 * limits.max_in_flight() * limits.max_body_bytes()).div_ceil(1 << 20);
     let connections = (limits.max_connections() * CONNECTION_KIB).div_ceil(1 << 10);
     format!(
-        "# In MiB: guests {guests}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\
+        "# In MiB: guests, while bundles are swapped, {guests}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\
          MemoryMax={}M",
         guests + requests + connections + RESIDENT_MIB
     )

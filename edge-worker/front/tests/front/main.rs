@@ -11,6 +11,7 @@ mod escalate;
 mod http3;
 mod limits;
 mod openapi;
+mod order;
 mod popular;
 mod problems;
 mod protocols;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use front::generations::{Operations, OrderError, Refused, Reload, Running};
 use front::tls::{self, Identity, Pem};
 use front::{
     Call, Clients, Drained, Failure, Found, Front, Given, Health, Https, Limits, Popular, Ranker, Serving, Settings,
@@ -37,6 +38,7 @@ pub(crate) const STAMP: Stamp = Stamp { bundle: Digest([7; 32]), catalog: 3 };
 /// The tier behind the front.
 pub(crate) struct Probe {
     calls: Mutex<Vec<Call>>,
+    orders: Mutex<Vec<String>>,
     health: Mutex<Health>,
     started: Semaphore,
     released: Semaphore,
@@ -46,6 +48,7 @@ impl Probe {
     pub(crate) fn new() -> Self {
         Self {
             calls: Mutex::default(),
+            orders: Mutex::default(),
             health: Mutex::new(Health::Ready),
             started: Semaphore::new(0),
             released: Semaphore::new(0),
@@ -69,6 +72,39 @@ impl Probe {
     /// The calls so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// The orders that were carried out so far.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        let carried_out = |order: &&String| !order.ends_with(" bad");
+        self.orders.lock().unwrap().iter().filter(carried_out).cloned().collect()
+    }
+
+    fn ordered(&self, order: String) -> Running {
+        self.orders.lock().unwrap().push(order);
+        let text = str::to_owned;
+        Running { model: text("movies"), version: text("7"), serial: 8, bundle: text("07"), catalog: STAMP.catalog }
+    }
+}
+
+/// It takes every delta but `bad`, and serves `movies`.
+impl Operations for Probe {
+    fn refused(&self) -> Vec<Refused> {
+        let bad = self.orders.lock().unwrap().iter().any(|order| order.ends_with(" bad"));
+        let refused = || Refused { model: "movies".to_owned(), why: "it is bad".to_owned() };
+        bad.then(refused).into_iter().collect()
+    }
+
+    fn reload(&self, Reload { model, rollback }: &Reload) -> Result<Vec<Running>, OrderError> {
+        match model.as_deref() {
+            None | Some("movies") => Ok(vec![self.ordered(format!("reload {model:?} {rollback:?}"))]),
+            Some(other) => Err(OrderError::UnknownModel(other.to_owned())),
+        }
+    }
+
+    fn add_delta(&self, delta: &[u8]) -> Result<Running, OrderError> {
+        let running = self.ordered(format!("delta {}", String::from_utf8_lossy(delta)));
+        if delta == b"bad" { Err(OrderError::Refused("it is bad".to_owned())) } else { Ok(running) }
     }
 }
 
@@ -137,6 +173,10 @@ impl Ranker for Probe {
             runs_on: text("nothing"),
             stamp: STAMP,
         }]
+    }
+
+    fn operations(&self) -> Option<&dyn Operations> {
+        Some(self)
     }
 }
 
@@ -271,6 +311,11 @@ impl Rig {
     /// Asks the admin listener.
     pub(crate) async fn asked(&self, method: Method, path: &str) -> Reply {
         asked(self.admin, method, path).await
+    }
+
+    /// Sends an order to the admin listener.
+    pub(crate) async fn ordered(&self, path: &str, body: &str) -> Reply {
+        Client::http1(tcp(self.admin).await).await.send(post(path, body)).await
     }
 
     /// The value of a metric's line, 0 if it is not there.

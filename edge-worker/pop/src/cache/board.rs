@@ -8,9 +8,9 @@ use shared_model::wire::Answer;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
+use super::CacheSettings;
 use super::key::Key;
 use super::store::{Kept, Store};
-use super::{CacheSettings, may_be_kept};
 use crate::metrics::CacheMetrics;
 
 /// The answers that are there and the computations under way; a clone is the same board.
@@ -105,10 +105,10 @@ impl Board {
 }
 
 impl Lead {
-    /// It is computed, or has failed. The answer is shared if it may be kept: those who wait for another's degraded
+    /// It is computed, or has failed. What may be kept is shared, and nothing else: those who wait for another's degraded
     /// answer may have more time than that one had.
-    pub(super) fn land(self, answer: Option<&Answer>, now: Instant) {
-        let progress = match answer.filter(|answer| may_be_kept(answer)) {
+    pub(super) fn land(self, kept: Option<&Answer>, now: Instant) {
+        let progress = match kept {
             Some(answer) => {
                 let answer = Arc::new(answer.clone());
                 let mut state = self.board.state();

@@ -18,6 +18,8 @@ pub(super) const SETTINGS: CacheSettings = CacheSettings {
     client_ttl: Duration::from_secs(10),
 };
 
+const STAMP: Stamp = Stamp { bundle: Digest([7; 32]), catalog: 0 };
+
 pub(super) fn answer(version: &str) -> Answer {
     Answer {
         model: sample::MODEL.to_owned(),
@@ -30,7 +32,7 @@ pub(super) fn answer(version: &str) -> Answer {
         agreement: None,
         timing: Timing { queue: 1, score: 2, upstream: 3, total: 0 },
         warnings: Vec::new(),
-        stamp: None,
+        stamp: Some(STAMP),
         explanation: None,
     }
 }
@@ -46,6 +48,8 @@ struct Told {
 
 enum End {
     Degraded,
+    /// With an answer of another bundle, as a tier above gives that has swapped sooner.
+    Elsewhere,
     Fails,
 }
 
@@ -68,13 +72,15 @@ impl Told {
 
 impl Ranker for Told {
     async fn rank(&self, _: Call) -> Result<Answer, Failure> {
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let (number, stamp) = (self.begun.fetch_add(1, Ordering::SeqCst) + 1, self.stamp(sample::MODEL));
+        let answer = Answer { stamp, ..answer(&number.to_string()) };
         let end = self.ends.lock().expect("nobody panics").pop_front();
         self.began.notify_one();
         self.go.acquire().await.expect("it is open").forget();
         match end {
-            None => Ok(answer(&number.to_string())),
-            Some(End::Degraded) => Ok(Answer { degradation: 1, ..answer(&number.to_string()) }),
+            None => Ok(answer),
+            Some(End::Degraded) => Ok(Answer { degradation: 1, ..answer }),
+            Some(End::Elsewhere) => Ok(Answer { stamp: Some(Stamp { bundle: Digest([8; 32]), ..STAMP }), ..answer }),
             Some(End::Fails) => Err(Failure::Overloaded { retry_after: Duration::from_secs(1) }),
         }
     }
@@ -91,7 +97,7 @@ impl Ranker for Told {
 impl Source for Told {
     fn stamp(&self, model: &str) -> Option<Stamp> {
         let catalog = *self.stamp.lock().expect("nobody panics");
-        (model == sample::MODEL).then_some(Stamp { bundle: Digest([7; 32]), catalog })
+        (model == sample::MODEL).then_some(Stamp { catalog, ..STAMP })
     }
 }
 
@@ -163,6 +169,38 @@ async fn another_catalog_revision_is_computed_anew() {
     given(&cached).await;
     *cached.source.stamp.lock().expect("nobody panics") += 1;
     assert_eq!(given(&cached).await, ("2".to_owned(), Found::Missed));
+}
+
+#[tokio::test]
+async fn an_answer_of_another_bundle_is_neither_kept_nor_shared() {
+    let cached = cached([End::Elsewhere, End::Elsewhere]);
+    let (first, second) = (spawn(&cached), spawn(&cached));
+    cached.source.has_begun(1).await;
+    cached.source.go.add_permits(3);
+    for one in [first, second] {
+        let given = one.await.expect("no panic").expect("an answer");
+        assert_eq!((given.found, given.keep), (Some(Found::Missed), Duration::ZERO), "each its own, and not for long");
+    }
+    let (version, found) = given(&cached).await;
+    assert_eq!((version.as_str(), found, cached.source.begun()), ("3", Found::Missed, 3));
+    assert!(matches!(given(&cached).await.1, Found::Fresh { .. }), "once the tiers have the same bundle");
+}
+
+#[tokio::test]
+async fn a_stale_answer_is_not_replaced_by_one_of_the_bundle_that_was_swapped_in_behind_its_back() {
+    let cached = cached([]);
+    cached.age(Duration::from_millis(1500));
+    assert!(matches!(given(&cached).await.1, Found::Stale { .. }));
+    // The look-up was of revision 0; the computation is of revision 1.
+    *cached.source.stamp.lock().expect("nobody panics") = 1;
+    cached.source.has_begun(1).await;
+    cached.source.go.add_permits(1);
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    *cached.source.stamp.lock().expect("nobody panics") = 0;
+    let found = given(&cached).await.1;
+    assert!(matches!(found, Found::Stale { .. }), "{found:?}");
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ pub(crate) fn load() -> Load {
         limits,
         manifest: part(),
         schema: part(),
-        variant: part(),
+        variant: part().into(),
         catalog: part(),
     }
 }

@@ -64,7 +64,7 @@ impl Instance {
         if version != ABI_VERSION {
             return Err(GuestFault::Foreign(format!("it speaks ABI {version}, this host speaks {ABI_VERSION}")));
         }
-        let parts = [&load.manifest, &load.schema, &load.variant, &load.catalog];
+        let parts: [&[u8]; 4] = [&load.manifest, &load.schema, &load.variant, &load.catalog];
         for (number, bytes) in (0..).zip(parts) {
             let len = guest.write(bytes, limits.load)?;
             let status = guest.call("rung_load", &part, (number, len), limits.load)?;

@@ -128,6 +128,11 @@ impl Pool {
         self.submit(work, until, |job| self.shared.queue.push_first(job)).await
     }
 
+    /// The bytes of the variant that its guests are loaded with.
+    pub(crate) fn variant(&self) -> Arc<[u8]> {
+        self.shared.load.variant.clone()
+    }
+
     /// Guests that can take a call.
     pub(crate) fn live(&self) -> usize {
         self.shared.live.load(Ordering::Relaxed)

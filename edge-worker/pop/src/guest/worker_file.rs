@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use wasmtime::{Config, Engine, Module, OptLevel};
 
 use super::{GuestFault, GuestLimits, Instance, Load, Program};
-use crate::{bundle, sample};
+use crate::sample;
 
 /// The worker itself, without a model. What a CDN's runtime can start within its limits is far more; this is what it
 /// has, and some room: whoever exceeds it has added something large.
@@ -27,7 +27,7 @@ fn module() -> Module {
 fn load(tier: Tier) -> Load {
     let folder = TempDir::new().expect("a folder");
     sample::bundle(folder.path());
-    bundle::read(folder.path(), tier, sample::LIMITS).expect("a bundle").1
+    sample::prepared(folder.path(), tier).1
 }
 
 fn instance(tier: Tier) -> Instance {
@@ -114,7 +114,7 @@ fn the_worker_says_what_it_declines_and_goes_on() {
 fn the_worker_names_the_part_that_it_cannot_load() {
     let program = Program::compile(&sample::worker(), LIMITS).expect("a worker");
     let mut load = load(Tier::Edge);
-    load.variant.truncate(100);
+    load.variant = load.variant[..100].into();
     let fault = Instance::start(&program, &load).err().expect("a fault");
     assert!(matches!(&fault, GuestFault::Declined(text) if text.starts_with("edge.w4.safetensors: ")), "{fault}");
 }

@@ -1,13 +1,19 @@
 //! Tests on what is answered when parts fail, with workers made by hand and upstreams on the loopback.
 
+use std::path::Path;
+
 use front::RequestId;
+use front::generations::{BundleSource, Read};
+use shared_model::catalog::Delta;
+use shared_model::variant::VariantName;
 use shared_model::wire::{Candidate, Refusal, Tier};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::*;
-use crate::bundle;
-use crate::guest::PoolSize;
-use crate::guest::handmade::{self, failing, load, moody, program, refused, worker};
+use crate::bundle::Served;
+use crate::guest::handmade::{self, failing, moody, program, refused, worker};
+use crate::guest::{GuestLimits, PoolSize, Program};
 use crate::metrics::{GuestMetrics, UpstreamMetrics};
 use crate::sample;
 use crate::upstream::above::Above;
@@ -15,20 +21,38 @@ use crate::upstream::above::Above;
 fn served() -> Served {
     let folder = TempDir::new().expect("a folder");
     sample::bundle(folder.path());
-    bundle::read(folder.path(), Tier::Edge, sample::LIMITS).expect("a bundle").0
+    sample::prepared(folder.path(), Tier::Edge).0
 }
 
 /// An edge with one guest of the given program.
 fn edge(text: &str, upstream: Option<Upstream>) -> Service {
-    let size = PoolSize { instances: 1, queue: 1 };
-    let pool = Pool::start(&program(text).expect("a worker"), load(), size, GuestMetrics::unregistered());
-    let model = Model { served: served(), pool: pool.expect("a pool") };
-    Service::new(vec![model], upstream, ServiceMetrics::default())
+    let folder = TempDir::new().expect("a folder");
+    sample::bundle(folder.path());
+    edge_of(folder.path(), program(text).expect("a worker"), upstream)
+}
+
+fn edge_of(folder: &Path, program: Program, upstream: Option<Upstream>) -> Service {
+    let guests = Guests {
+        tier: Tier::Edge,
+        limits: sample::LIMITS,
+        program,
+        size: PoolSize { instances: 1, queue: 1 },
+        metrics: GuestMetrics::unregistered(),
+        wasm: "by hand".into(),
+    };
+    let source = BundleSource { folder: folder.to_owned(), poll: Duration::from_secs(3600) };
+    let read = Read::new(&[source], VariantName::W4).expect("a bundle");
+    let models = read.load(guests, &mut front::metrics::registry(Tier::Edge)).expect("a model");
+    Service::new(models, upstream, ServiceMetrics::default())
 }
 
 /// A tier above whose own guest is of the given program, and the way to it.
 async fn above(text: &str) -> (front::Front, Upstream) {
-    let above = Above::start(Tier::Region, edge(text, None), false).await;
+    above_with(edge(text, None)).await
+}
+
+async fn above_with(ranker: impl Ranker) -> (front::Front, Upstream) {
+    let above = Above::start(Tier::Region, ranker, false).await;
     let upstream = Upstream::new(above.settings(false), UpstreamMetrics::unregistered());
     (above.front, upstream)
 }
@@ -61,7 +85,7 @@ fn escalates(resume: &str) -> String {
 
 /// One that knows already what it will answer if nobody is above.
 fn escalates_with(ready: Option<Box<Answer>>, resume: &str) -> String {
-    let (request, stamp) = (sample::request(1.0), served().stamp);
+    let (request, stamp) = (sample::request(1.0), served().stamp());
     let message = Escalation { request, stamp, from: Tier::Edge, why: Why::Unsure, remaining_us: 0, part: None };
     worker(&Step::Escalate { held: vec![1, 2, 3], message: Box::new(message), ready }, "(call $good)", resume)
 }
@@ -107,6 +131,63 @@ async fn a_failed_guest_with_a_tier_above_is_answered_there() {
         rank(&edge(&worker(&refused(), "unreachable", "unreachable"), Some(upstream))).await.expect("an answer");
     assert_eq!((answer.version.as_str(), answer.degradation), ("above", 0));
     assert!(answer.timing.upstream > 0, "{:?}", answer.timing);
+}
+
+/// A tier above that holds its reply until it is told to let go: a ranking that no model made.
+#[derive(Clone)]
+struct Holding {
+    asked: Arc<Semaphore>,
+    let_go: Arc<Semaphore>,
+}
+
+impl Ranker for Holding {
+    async fn rank(&self, _: Call) -> Result<Answer, Failure> {
+        self.asked.add_permits(1);
+        self.let_go.acquire().await.expect("it is open").forget();
+        Ok(*answer("above", 3))
+    }
+
+    fn health(&self) -> Health {
+        Health::Ready
+    }
+
+    fn models(&self) -> Vec<Serving> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_on_the_generation_on_which_it_began() {
+    let none = || Arc::new(Semaphore::new(0));
+    let holding = Holding { asked: none(), let_go: none() };
+    let (_front, upstream) = above_with(holding.clone()).await;
+    let folder = TempDir::new().expect("a folder");
+    sample::bundle(folder.path());
+    let limits = GuestLimits { memory_bytes: 64 << 20, call: Duration::from_secs(10), load: Duration::from_secs(20) };
+    let program = Program::compile(&sample::worker(), limits).expect("a worker");
+    let service = Arc::new(edge_of(folder.path(), program, Some(upstream)));
+    let begun = {
+        let service = service.clone();
+        // Unsure, so that it goes up; `m9` is the best.
+        let call = call(sample::request(0.1), Duration::from_secs(60));
+        tokio::spawn(async move { service.rank(call).await })
+    };
+    holding.asked.acquire().await.expect("it is open").forget();
+
+    let (edition, _) = sample::edition(folder.path(), Tier::Edge);
+    let gone = r#"{"id":"m9","removed":true}"#;
+    let delta = Delta::make(edition.schema(), edition.stamp(), edition.catalog(), gone.as_bytes()).expect("a delta").0;
+    let operations = service.operations().expect("its models can be told");
+    let running = tokio::task::block_in_place(|| operations.add_delta(&delta)).expect("it is applied");
+    assert_eq!((running.catalog, service.models()[0].stamp.catalog), (1, 1));
+
+    holding.let_go.add_permits(1);
+    let answer = begun.await.expect("no panic").expect("an answer");
+    assert_eq!((answer.degradation, answer.stamp.map(|stamp| stamp.catalog)), (1, Some(0)), "from the guest's resume");
+    assert_eq!(sample::ids(&answer.ranked), ["m9", "m8"]);
+    let known = RankRequest { candidates: sample::request(1.0).candidates[..9].to_vec(), ..sample::request(1.0) };
+    let answer = service.rank(call(known, Duration::from_secs(60))).await.expect("an answer");
+    assert_eq!((answer.stamp.map(|stamp| stamp.catalog), sample::ids(&answer.ranked)), (Some(1), vec!["m8", "m7"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

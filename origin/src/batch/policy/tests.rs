@@ -11,15 +11,17 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A queue of one or more models, and the instant that its tests count from.
+/// A queue of one or more lanes, and the instant that its tests count from.
 struct Rig {
     queue: Queue<char>,
     start: Instant,
 }
 
 impl Rig {
-    fn of(models: usize) -> Self {
-        Self { queue: Queue::new(models, LIMITS), start: Instant::now() }
+    fn of(lanes: usize) -> Self {
+        let mut rig = Self { queue: Queue::new(LIMITS), start: Instant::now() };
+        assert!((0..lanes).all(|id| rig.queue.open() == id));
+        rig
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -27,13 +29,13 @@ impl Rig {
     }
 
     /// An entry of ten candidates that arrives now.
-    fn push(&mut self, model: usize, load: char, at: u64, deadline: u64) -> Ticket {
-        self.push_of(10, model, load, at, deadline)
+    fn push(&mut self, lane: LaneId, load: char, at: u64, deadline: u64) -> Ticket {
+        self.push_of(10, lane, load, at, deadline)
     }
 
-    fn push_of(&mut self, candidates: usize, model: usize, load: char, at: u64, deadline: u64) -> Ticket {
+    fn push_of(&mut self, candidates: usize, lane: LaneId, load: char, at: u64, deadline: u64) -> Ticket {
         let entry = Entry { candidates, arrived: self.at(at), deadline: self.at(deadline), load };
-        self.queue.push(model, entry)
+        self.queue.push(lane, entry)
     }
 
     /// Who is taken, or until when to wait.
@@ -52,7 +54,7 @@ impl Rig {
         self.queue.late(self.at(at)).into_iter().map(|e| e.load).collect()
     }
 
-    /// The device computes a batch of ten candidates of the first model.
+    /// The device computes a batch of ten candidates of the first lane.
     fn runs(&mut self, from: u64, to: u64) {
         self.queue.began(0, 10, self.at(from));
         self.queue.ended(0, 10, self.at(to));
@@ -289,4 +291,32 @@ fn nothing_is_made_while_there_is_no_place_for_it() {
     rig.push(0, 'a', 0, 100);
     assert_eq!(rig.next_if(false, 50), Err(Some(100)));
     assert_eq!(rig.next(50).as_deref(), Ok("a"));
+}
+
+#[test]
+fn a_lane_is_opened_and_closed_while_others_go_on() {
+    let mut rig = Rig::of(1);
+    rig.runs(0, 50);
+    rig.push(0, 'a', 100, 900);
+    let later = rig.queue.open();
+    assert_eq!(later, 1);
+    let ticket = rig.push(later, 'x', 100, 120);
+    assert_eq!(rig.late(100), "", "nothing is known of its pace yet");
+    assert_eq!(rig.next(102).as_deref(), Ok("x"), "the earlier deadline");
+    assert_eq!(rig.queue.remove(ticket), None);
+    rig.queue.close(0);
+    assert_eq!((rig.next(200), rig.queue.backlog()), (Err(None), Duration::ZERO));
+    assert_eq!(rig.queue.open(), 2, "no lane has the name of another");
+}
+
+#[test]
+fn a_batch_may_outlive_its_lane() {
+    let mut rig = Rig::of(2);
+    rig.queue.began(0, 10, rig.at(0));
+    rig.queue.close(0);
+    rig.queue.ended(0, 10, rig.at(50));
+    rig.push(1, 'x', 50, 90);
+    assert_eq!((rig.late(60), rig.next(60).as_deref()), (String::new(), Ok("x")), "the device is free");
+    rig.queue.began(0, 10, rig.at(60));
+    rig.queue.failed();
 }

@@ -11,9 +11,10 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::sleep;
 
 use super::*;
-use crate::batch::{Limits, ScoreError, Scored};
+use crate::batch::{Lane, Limits, ScoreError, Scored};
 use crate::device::Device;
-use crate::executor::Batch;
+use crate::engine::Scorer;
+use crate::executor::{Batch, RunError};
 use crate::metrics::Metrics;
 
 const LIMITS: Limits = Limits { max_delay: ms(4), max_candidates: 100, max_requests: 3, max_waiting_candidates: 1000 };
@@ -22,8 +23,23 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// The test is the device: nothing is scored by this.
+#[derive(Debug)]
+struct Unused;
+
+impl Scorer for Unused {
+    fn score(&self, _: Batch) -> Result<Vec<f32>, RunError> {
+        panic!("nothing asks it")
+    }
+
+    fn sample(&self) -> Batch {
+        panic!("nothing tries it")
+    }
+}
+
 struct Rig {
     shared: Arc<Shared>,
+    lanes: [Arc<Lane>; 2],
     jobs: Receiver<Job>,
     registry: Registry,
 }
@@ -31,21 +47,22 @@ struct Rig {
 impl Rig {
     fn with(limits: Limits) -> Self {
         let mut registry = registry(Tier::Origin);
-        let shared = Arc::new(Shared::new(2, limits, Metrics::register(&mut registry, &Device::cpu())));
+        let shared = Arc::new(Shared::new(limits, Metrics::register(&mut registry, &Device::cpu())));
+        let lanes = [(); 2].map(|()| Arc::new(Lane::open(shared.clone(), Arc::new(Unused)).expect("a queue")));
         let (sender, jobs) = channel();
         tokio::spawn(work(shared.clone(), sender));
-        Self { shared, jobs, registry }
+        Self { shared, lanes, jobs, registry }
     }
 
     /// A request that waits for its scores; each of its candidates is `name`.
-    fn asks(&self, model: usize, name: f32, candidates: usize, timeout: Duration) -> JoinHandle<Asked> {
-        let shared = self.shared.clone();
+    fn asks(&self, lane: usize, name: f32, candidates: usize, timeout: Duration) -> JoinHandle<Asked> {
+        let (shared, lane) = (self.shared.clone(), self.lanes[lane].clone());
         let rows = Batch { requests: 1, owner: vec![0; candidates], inputs: vec![Data::F32(vec![name; candidates])] };
         let deadline = now() + timeout;
         tokio::spawn(async move {
             let asked = now();
             let place = shared.room.enter(candidates).expect("room");
-            (shared.score(place, model, rows, deadline).await, now() - asked)
+            (lane.score(place, rows, deadline).await, now() - asked)
         })
     }
 
@@ -299,10 +316,9 @@ async fn a_batch_that_fails_slowly_makes_nobody_late() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_thread_has_ended_nobody_waits_in_vain() {
-    let Rig { shared, jobs, registry } = Rig::with(LIMITS);
-    drop(jobs);
-    let (_, jobs) = channel();
-    let rig = Rig { shared, jobs, registry };
+    let mut rig = Rig::with(LIMITS);
+    let (_, none) = channel();
+    drop(std::mem::replace(&mut rig.jobs, none));
     let (found_out, next) = (rig.asks(0, 1.0, 1, ms(1000)), rig.asks(1, 2.0, 1, ms(1000)));
     assert_eq!(found_out.await.unwrap(), (Err(ScoreError::Stopped), ms(4)));
     assert_eq!(next.await.unwrap(), (Err(ScoreError::Stopped), ms(4)));

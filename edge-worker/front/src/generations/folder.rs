@@ -1,0 +1,135 @@
+//! The folder of a bundle: what is in it, whether that has changed, and where a new delta goes.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use shared_model::bundle::{DELTAS, delta_file};
+use shared_model::limits::MAX_DELTA_BYTES;
+
+/// More entries than any bundle's folder has; those after them are not looked at.
+const MAX_ENTRIES: usize = 1024;
+
+/// What tells without reading that a folder may have changed. That it has, only digests tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    entries: Vec<(OsString, Option<Entry>)>,
+    delta: Option<Entry>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    inode: u64,
+}
+
+impl Fingerprint {
+    /// Of a folder whose next delta would lead to `revision`.
+    pub(super) fn of(folder: &Path, revision: u64) -> Self {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_ENTRIES);
+        let mut entries: Vec<_> = entries.map(|e| (e.file_name(), e.metadata().ok().map(Entry::from))).collect();
+        entries.sort();
+        Self { entries, delta: fs::metadata(folder.join(delta_file(revision))).ok().map(Entry::from) }
+    }
+}
+
+impl From<Metadata> for Entry {
+    fn from(metadata: Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok(), inode: inode(&metadata) }
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+/// Reads files of a folder, each of a length that its reader names and one byte more at most.
+pub(super) fn reader(folder: &Path) -> impl FnMut(&str, u64) -> Result<Vec<u8>, String> {
+    let folder = folder.to_owned();
+    move |file, max| bounded(&folder.join(file), max).map_err(|error| error.to_string())
+}
+
+/// The delta that leads to `revision`, if there is one.
+pub(super) fn delta(folder: &Path, revision: u64) -> io::Result<Option<Vec<u8>>> {
+    match bounded(&folder.join(delta_file(revision)), MAX_DELTA_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Puts the delta that leads to `revision` into the folder, whole or not at all. One that is there stays: no two tiers
+/// may come to one revision by different deltas.
+pub(super) fn put_delta(folder: &Path, revision: u64, bytes: &[u8]) -> io::Result<()> {
+    let place = folder.join(delta_file(revision));
+    fs::create_dir_all(folder.join(DELTAS))?;
+    let written = place.with_extension(format!("{}.tmp", std::process::id()));
+    let result = write(&written, bytes).and_then(|()| fs::hard_link(&written, &place));
+    let removed = fs::remove_file(&written);
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(folder, revision)? {
+            Some(there) if there == bytes => Ok(()),
+            _ => Err(io::Error::new(error.kind(), "another delta to this revision is there")),
+        },
+        result => result.and(removed),
+    }
+}
+
+fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_delta_is_put_once() {
+        let folder = TempDir::new().unwrap();
+        assert_eq!(delta(folder.path(), 1).unwrap(), None);
+        put_delta(folder.path(), 1, b"one").unwrap();
+        put_delta(folder.path(), 1, b"one").unwrap();
+        let refused = put_delta(folder.path(), 1, b"two").unwrap_err().to_string();
+        assert_eq!(refused, "another delta to this revision is there");
+        assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
+        let left: Vec<_> = fs::read_dir(folder.path().join(DELTAS)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["000001.jsonl"], "nothing half-written is left");
+    }
+
+    #[test]
+    fn a_fingerprint_tells_of_files_and_of_the_next_delta() {
+        let folder = TempDir::new().unwrap();
+        let print = || Fingerprint::of(folder.path(), 1);
+        let empty = print();
+        assert_eq!(empty, print());
+        fs::write(folder.path().join("a"), "1").unwrap();
+        let one = print();
+        assert_ne!(one, empty);
+        // Of the same length, and perhaps at the same instant: another file by its inode.
+        fs::write(folder.path().join("b"), "2").unwrap();
+        fs::rename(folder.path().join("b"), folder.path().join("a")).unwrap();
+        let two = print();
+        assert_ne!(two, one);
+        put_delta(folder.path(), 1, b"one").unwrap();
+        assert_ne!(print(), two);
+    }
+}

@@ -1,0 +1,221 @@
+//! A bundle at one revision of its catalog, verified and parsed: what a tier makes a worker or a model of.
+//!
+//! Whoever has the bytes supplies them; nothing here does I/O.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{Bundle, BundleError, CATALOG, FEATURES, Manifest};
+use crate::catalog::{Catalog, CatalogError, Delta, DeltaError};
+use crate::schema::{Schema, SchemaFaults};
+use crate::variant::{Variant, VariantError, VariantName};
+use crate::wire::Stamp;
+
+/// The name, within a bundle's folder, of the delta that leads to a revision.
+#[must_use]
+pub fn delta_file(revision: u64) -> String {
+    format!("{DELTAS}/{revision:06}.jsonl")
+}
+
+/// Where a bundle's folder keeps its deltas. They are no part of the bundle: its manifest does not list them.
+pub const DELTAS: &str = "deltas";
+
+/// A bundle at one revision of its catalog; a clone is another handle to it.
+#[derive(Clone, Debug)]
+pub struct Edition {
+    bundle: Arc<Verified>,
+    catalog: Arc<Catalog>,
+}
+
+#[derive(Debug)]
+struct Verified {
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    schema: Schema,
+    stamp: Stamp,
+}
+
+/// What is wrong with a bundle.
+#[derive(Debug, Error)]
+pub enum EditionError {
+    /// A file is missing, or not the one that the manifest lists.
+    #[error(transparent)]
+    Unverified(#[from] BundleError),
+    /// The schema is not text.
+    #[error("{FEATURES}: is not UTF-8 text: {0}")]
+    NotText(#[from] std::str::Utf8Error),
+    /// The schema.
+    #[error("{FEATURES}: {0}")]
+    Schema(#[from] SchemaFaults),
+    /// The schema is another model's.
+    #[error("{FEATURES}: is of model `{features}`, the manifest of `{manifest}`: the bundle is mixed up")]
+    Mixed {
+        /// The model that the schema names.
+        features: String,
+        /// The model that the manifest names.
+        manifest: String,
+    },
+    /// The variant's file.
+    #[error("{file}: {error}")]
+    Variant {
+        /// Its name.
+        file: &'static str,
+        /// What is wrong.
+        error: VariantError,
+    },
+    /// A file of another variant.
+    #[error("{file}: holds the variant {holds:?}: the bundle is mixed up")]
+    OtherVariant {
+        /// Its name.
+        file: &'static str,
+        /// What it holds.
+        holds: VariantName,
+    },
+    /// The catalog.
+    #[error("{CATALOG}: {0}")]
+    Catalog(#[from] CatalogError),
+}
+
+impl Edition {
+    /// Reads and verifies a bundle with one of its variants, whose bytes are handed on; the catalog is as bundled. Of the
+    /// variant only the graph is read: its tensors are for whoever makes a model of them.
+    ///
+    /// `read` is given a file name and the most bytes it may return.
+    ///
+    /// # Errors
+    /// Names the file and the reason.
+    pub fn read(
+        variant: VariantName,
+        read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>,
+    ) -> Result<(Self, Vec<u8>), EditionError> {
+        let mut bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], read)?;
+        let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES)?)?)?;
+        if schema.model() != bundle.manifest.model {
+            let (features, manifest) = (schema.model().to_owned(), bundle.manifest.model);
+            return Err(EditionError::Mixed { features, manifest });
+        }
+        let file = variant.file();
+        let graph = Variant::graph_of(bundle.file(file)?).map_err(|error| EditionError::Variant { file, error })?;
+        let schema = match graph {
+            (name, graph) if name == variant => schema.bounded_by(&graph),
+            (holds, _) => return Err(EditionError::OtherVariant { file, holds }),
+        };
+        let catalog = Arc::new(Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?);
+        let weights = bundle.files.remove(file).unwrap_or_default();
+        let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
+        let Bundle { manifest, manifest_bytes, .. } = bundle;
+        Ok((Self { bundle: Arc::new(Verified { manifest, manifest_bytes, schema, stamp }), catalog }, weights))
+    }
+
+    /// The next one, by a delta.
+    ///
+    /// # Errors
+    /// The delta is damaged, or for another edition, or leads elsewhere than it says.
+    pub fn after(&self, delta: &Delta) -> Result<Self, DeltaError> {
+        let catalog = Arc::new(delta.apply(self.schema(), self.stamp(), &self.catalog)?);
+        Ok(Self { bundle: self.bundle.clone(), catalog })
+    }
+
+    /// What its scores are stamped with.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp { catalog: self.catalog.revision(), ..self.bundle.stamp }
+    }
+
+    /// What the bundle says of itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.bundle.manifest
+    }
+
+    /// The manifest as it was digested.
+    #[must_use]
+    pub fn manifest_bytes(&self) -> &[u8] {
+        &self.bundle.manifest_bytes
+    }
+
+    /// The schema, its indices bounded by the tables of the variant.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.bundle.schema
+    }
+
+    /// The catalog at its revision.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bundle::{FileEntry, MANIFEST};
+    use crate::catalog::item_from_json;
+    use crate::graph::{Builder, DType, Link, Op, Scope, Type};
+    use crate::tensor::Tensor;
+
+    const FEATURES_TOML: &str =
+        "schema_version = 1\nmodel = \"m\"\n[[feature]]\nname = \"shelf\"\nkind = \"categorical\"\nscope = \"item\"\n";
+
+    /// A bundle whose model looks shelves up in a table of five rows; its one item is on this shelf.
+    fn files(shelf: u32, holds: VariantName) -> BTreeMap<String, Vec<u8>> {
+        let mut builder = Builder::new();
+        let ty = Type { dtype: DType::I32, shape: vec![], scope: Scope::Item };
+        let shelf_of = builder.input("shelf", ty).unwrap();
+        let table = builder.constant("table", DType::F32, &[5, 1]).unwrap();
+        let row = builder.push("row", Op::Embedding, &[table, shelf_of]).unwrap();
+        let score = builder.push("score", Op::Reshape { shape: vec![] }, &[row]).unwrap();
+        let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 1], data: vec![0.5; 5] })].into();
+        let variant = Variant { name: holds, graph: builder.finish(score, Link::Identity).unwrap(), tensors };
+        let schema = Schema::from_toml(FEATURES_TOML).unwrap();
+        let item = item_from_json(&format!(r#"{{"id":"a","shelf":{shelf}}}"#)).unwrap();
+        let catalog = Catalog::build(&schema, [item]).unwrap();
+        let mut files = BTreeMap::from([
+            (FEATURES.to_owned(), FEATURES_TOML.as_bytes().to_vec()),
+            (CATALOG.to_owned(), catalog.to_safetensors(&schema)),
+            (VariantName::W4.file().to_owned(), variant.to_bytes().unwrap()),
+        ]);
+        let mut manifest = Manifest::new("m", "1", 1, FEATURES_TOML.as_bytes());
+        manifest.files = files.iter().map(|(name, bytes)| (name.clone(), FileEntry::of(bytes))).collect();
+        files.insert(MANIFEST.to_owned(), manifest.to_bytes());
+        files
+    }
+
+    fn read(files: &BTreeMap<String, Vec<u8>>) -> Result<Edition, String> {
+        let file = |name: &str, _| files.get(name).cloned().ok_or_else(|| "not there".to_owned());
+        Edition::read(VariantName::W4, file).map(|(edition, _)| edition).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_index_ends_with_the_table_of_the_model_in_every_revision() {
+        let edition = read(&files(4, VariantName::W4)).unwrap();
+        let changed = |shelf: u32| {
+            let items = format!(r#"{{"id":"b","shelf":{shelf}}}"#);
+            Delta::make(edition.schema(), edition.stamp(), edition.catalog(), items.as_bytes())
+        };
+        assert_eq!(changed(4).unwrap().1.len(), 2);
+        let refused = changed(5).unwrap_err().to_string();
+        assert!(refused.starts_with("item 1 (`b`): `shelf` ") && refused.contains('5'), "{refused}");
+        // A maker that did not know the model.
+        let schema = Schema::from_toml(FEATURES_TOML).unwrap();
+        let items = br#"{"id":"b","shelf":5}"#;
+        let (bytes, _) = Delta::make(&schema, edition.stamp(), edition.catalog(), items).unwrap();
+        assert!(matches!(edition.after(&Delta::read(&bytes).unwrap()), Err(DeltaError::Item(_))));
+    }
+
+    #[test]
+    fn refuses_a_catalog_with_an_index_that_the_model_has_no_row_for() {
+        let refused = read(&files(5, VariantName::W4)).unwrap_err();
+        assert!(refused.starts_with("catalog.safetensors: `input.shelf` holds 5"), "{refused}");
+    }
+
+    #[test]
+    fn refuses_the_file_of_another_variant() {
+        let refused = read(&files(4, VariantName::W8)).unwrap_err();
+        assert_eq!(refused, "edge.w4.safetensors: holds the variant W8: the bundle is mixed up");
+    }
+}
