@@ -5,5 +5,7 @@ pub mod certs;
 pub mod client;
 pub mod demo;
 pub mod judge;
+pub mod processes;
+pub mod proxy;
 pub mod rows;
 pub mod stack;
