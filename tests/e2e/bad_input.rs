@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rung_tests::processes;
 use rung_tests::stack::{test_bundle, worker};
 
 use crate::requests::fixture;
 
 fn program(name: &str) -> Command {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release").join(name);
-    assert!(built.is_file(), "{} is missing: run scripts/test.sh", built.display());
-    Command::new(built)
+    Command::new(processes::program(name).unwrap())
 }
 
 fn said(output: &Output) -> String {

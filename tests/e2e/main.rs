@@ -4,6 +4,7 @@
 mod bad_input;
 mod batching;
 mod clients;
+mod faults;
 mod ladder;
 mod layers;
 mod levels;

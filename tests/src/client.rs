@@ -5,6 +5,8 @@ mod http3;
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -68,14 +70,7 @@ impl Client {
     /// # Errors
     /// The file is not readable or not PEM.
     pub fn new(ca: &Path, protocol: Protocol) -> Result<Self, Error> {
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca)? {
-            roots.add(certificate?)?;
-        }
-        let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = trusting(ca)?;
         if protocol == Protocol::Http3 {
             return Ok(Self(Inner::Udp(Http3::new(tls)?)));
         }
@@ -137,6 +132,18 @@ impl Client {
         self.sent(request.body(Stalls(Some(start)))?.map(BodyExt::boxed_unsync)).await
     }
 
+    /// `POST` with a JSON body of so many blanks, which may say beforehand how many. Also tells how many were taken.
+    ///
+    /// # Errors
+    /// Nothing came back.
+    pub async fn flood(&self, uri: &str, blanks: u64, declared: bool) -> Result<(Response, u64), Error> {
+        let taken = Arc::new(AtomicU64::new(0));
+        let request = Request::post(uri.parse::<Uri>()?).header("content-type", "application/json");
+        let body = Floods { left: blanks, declared, taken: taken.clone() };
+        let response = self.sent(request.body(body)?.map(BodyExt::boxed_unsync)).await?;
+        Ok((response, taken.load(Ordering::Relaxed)))
+    }
+
     async fn sent(&self, request: Request<Outgoing>) -> Result<Response, Error> {
         tokio::time::timeout(TIMEOUT, async {
             let (parts, body) = match &self.0 {
@@ -156,6 +163,48 @@ impl Client {
     }
 }
 
+/// TLS with whoever the authority in a PEM file vouches for.
+///
+/// # Errors
+/// The file is not readable or not PEM.
+pub fn trusting(ca: &Path) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca)? {
+        roots.add(certificate?)?;
+    }
+    Ok(rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// A body that is very long.
+struct Floods {
+    left: u64,
+    declared: bool,
+    taken: Arc<AtomicU64>,
+}
+
+impl Body for Floods {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const BLANKS: &[u8] = &[b' '; 64 << 10];
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BLANKS.len());
+        if most == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= most as u64;
+        self.taken.fetch_add(most as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&BLANKS[..most])))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.declared { SizeHint::with_exact(self.left) } else { SizeHint::default() }
+    }
+}
+
 /// A body that is never whole.
 struct Stalls(Option<&'static str>);
 
@@ -172,6 +221,17 @@ impl Body for Stalls {
 }
 
 impl Response {
+    /// The value of a metric in Prometheus text, without labels or with all of them as written.
+    ///
+    /// # Errors
+    /// There is no such metric.
+    pub fn metric(&self, name: &str) -> Result<f64, Error> {
+        let text = String::from_utf8_lossy(&self.body);
+        let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        let value = line.and_then(|l| l.rsplit(' ').next()).ok_or_else(|| format!("no metric {name} in\n{text}"))?;
+        Ok(value.parse()?)
+    }
+
     /// The body as JSON.
     ///
     /// # Errors

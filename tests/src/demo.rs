@@ -5,15 +5,17 @@ mod drive;
 mod options;
 mod replay;
 mod report;
-mod tiers;
 
 pub use options::Options;
 
 use std::path::Path;
 
-use crate::certs::Certs;
-use crate::client::{Client, Error, Protocol};
-use tiers::Tiers;
+use crate::client::{Error, Protocol};
+use crate::processes::{Terms, is_free};
+use crate::stack::{Builder, Which};
+
+/// Where the edge answers if the port is free and the tiers stay, so that the printed command can be typed again.
+const FAVOURITE_PORT: u16 = 8443;
 
 /// Runs the demo; the table goes to stdout, progress to stderr.
 ///
@@ -26,14 +28,23 @@ pub async fn run(options: &Options) -> Result<(), Error> {
     }
     let work = Path::new(".rung").join(&options.model);
     let bundle = bundle::build(options, &work)?;
-    let certs = Certs::write(&work.join("certs"))?;
-    let tiers = Tiers::start(&work, &bundle, &certs, options.serve).await?;
-    let client = Client::new(&certs.ca, Protocol::Http2)?;
+    let terms = Terms {
+        dir: Some(&work),
+        edge: Some(FAVOURITE_PORT).filter(|port| options.serve && is_free(*port)),
+        ..Terms::default()
+    };
+    let tiers = Which::HIGHEST_FIRST.into_iter().fold(Builder::serving(&bundle), |builder, which| {
+        // Longer than a client waits by default: what is measured is how the tiers rank.
+        builder.with(which, "[limits]\ndefault_timeout_ms = 1000\n")
+    });
+    let tiers = tiers.spawn_on(terms).await?;
+    eprintln!("demo: the tiers are ready, the edge at {}", tiers.url(Which::Edge, "/v1/rank"));
+    let client = tiers.client(Protocol::Http2)?;
     let measured = drive::drive(options, &bundle, &tiers, &client).await?;
     report::print(&measured, options)?;
     std::fs::write(work.join("request.json"), &measured.sample)?;
     if options.serve {
-        report::invite(&tiers, &certs, options)?;
+        report::invite(&tiers, options)?;
         tokio::signal::ctrl_c().await?;
     }
     tiers.stop().await

@@ -7,5 +7,7 @@ pub mod demo;
 pub mod edition;
 pub mod judge;
 pub mod predictor;
+pub mod processes;
+pub mod proxy;
 pub mod rows;
 pub mod stack;

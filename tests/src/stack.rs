@@ -1,6 +1,7 @@
 //! Origin, region and edge in this process, on ports of the system's choosing, configured as an operator would.
 
-use std::fmt::Write as _;
+mod builder;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use cdn_config::Config;
 use tempfile::TempDir;
 
-use crate::certs::{Certs, Flaw, Identity};
+pub use builder::{Builder, Ports, Which};
+
+use crate::certs::{Certs, Flaw};
 use crate::client::{Client, Error, Protocol, Response};
 
 /// The bundle that `scripts/test-bundle.sh` builds of the repo's own model.
@@ -44,45 +47,6 @@ fn built(path: &str, by: &str) -> PathBuf {
     path
 }
 
-/// What to start.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    bundles: [PathBuf; 3],
-    extra: [String; 3],
-    listen: [String; 3],
-    upstream: [String; 3],
-    serves: [Flaw; 3],
-    shows: [Flaw; 3],
-    worker: String,
-}
-
-/// Which of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The edge.
-    Edge = 0,
-    /// The region.
-    Region = 1,
-    /// The origin.
-    Origin = 2,
-}
-
-impl Which {
-    fn name(self) -> &'static str {
-        ["edge", "region", "origin"][self as usize]
-    }
-
-    /// The name of the certificate that it serves with.
-    fn served(self) -> &'static str {
-        self.name()
-    }
-
-    /// The name of the certificate that it shows upwards.
-    fn shown(self) -> &'static str {
-        ["edge-up", "region-up", "origin-up"][self as usize]
-    }
-}
-
 /// Running tiers. Dropped, they are gone at once.
 #[derive(Debug)]
 pub struct Stack {
@@ -103,71 +67,7 @@ struct Addresses {
     admin: SocketAddr,
 }
 
-impl Default for Builder {
-    fn default() -> Self {
-        let bundle = test_bundle();
-        Self {
-            bundles: [bundle.clone(), bundle.clone(), bundle],
-            extra: Default::default(),
-            listen: Default::default(),
-            upstream: Default::default(),
-            serves: [Flaw::None; 3],
-            shows: [Flaw::None; 3],
-            worker: String::new(),
-        }
-    }
-}
-
 impl Builder {
-    /// Another bundle for one tier.
-    #[must_use]
-    pub fn bundle(mut self, which: Which, bundle: &Path) -> Self {
-        self.bundles[which as usize] = bundle.to_owned();
-        self
-    }
-
-    /// Lines for the end of one tier's `rung.toml`.
-    #[must_use]
-    pub fn with(mut self, which: Which, lines: &str) -> Self {
-        self.extra[which as usize] += lines;
-        self
-    }
-
-    /// Lines for the section `[listen]` of one tier.
-    #[must_use]
-    pub fn listen(mut self, which: Which, lines: &str) -> Self {
-        self.listen[which as usize] += lines;
-        self
-    }
-
-    /// Lines for the section `[upstream]` of one tier.
-    #[must_use]
-    pub fn upstream(mut self, which: Which, lines: &str) -> Self {
-        self.upstream[which as usize] += lines;
-        self
-    }
-
-    /// What is the matter with the certificate that one tier serves with.
-    #[must_use]
-    pub fn serves(mut self, which: Which, flaw: Flaw) -> Self {
-        self.serves[which as usize] = flaw;
-        self
-    }
-
-    /// What is the matter with the certificate that one tier shows to the one above.
-    #[must_use]
-    pub fn shows(mut self, which: Which, flaw: Flaw) -> Self {
-        self.shows[which as usize] = flaw;
-        self
-    }
-
-    /// Lines for the section `[worker]` of the edge.
-    #[must_use]
-    pub fn worker(mut self, lines: &str) -> Self {
-        self.worker += lines;
-        self
-    }
-
     /// Starts the three, the highest first.
     ///
     /// # Errors
@@ -176,9 +76,8 @@ impl Builder {
         let dir = tempfile::tempdir()?;
         let certs = Certs::write(dir.path())?;
         let config = |which: Which, upstream: Option<SocketAddr>| {
-            let served = certs.issue(which.served(), self.serves[which as usize])?;
-            let shown = certs.issue(which.shown(), self.shows[which as usize])?;
-            Ok::<_, Error>(Config::parse(&self.rung_toml(which, upstream, &certs.ca, [&served, &shown]), dir.path())?)
+            let above = upstream.map(|at| at.port());
+            Ok::<_, Error>(Config::parse(&self.rung_toml(which, Ports::default(), above, &certs)?, dir.path())?)
         };
         let origin = origin::start(origin::Settings::from_config(&config(Which::Origin, None)?)?).await?;
         let origin_at =
@@ -197,45 +96,6 @@ impl Builder {
             edge: Some(edge),
             _dir: dir,
         })
-    }
-
-    fn rung_toml(
-        &self,
-        which: Which,
-        upstream: Option<SocketAddr>,
-        ca: &Path,
-        [served, shown]: [&Identity; 2],
-    ) -> String {
-        let mut listen = self.listen[which as usize].clone();
-        let mut client_ca = String::new();
-        if which != Which::Edge {
-            listen += "tiers = \"127.0.0.1:0\"\n";
-            client_ca = format!("client_ca = {ca:?}\n");
-        }
-        let mut text = format!(
-            "schema_version = 1\ntier = {:?}\n[listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n{listen}\
-             [tls]\ncertificate = {:?}\nkey = {:?}\n{client_ca}[[model]]\nbundle = {:?}\n",
-            which.name(),
-            served.certificate,
-            served.key,
-            self.bundles[which as usize]
-        );
-        if let Some(upstream) = upstream {
-            let lines = if which == Which::Edge { self.worker.as_str() } else { "" };
-            let lines =
-                if lines.contains("max_rank_ms") { lines.to_owned() } else { format!("max_rank_ms = 1000\n{lines}") };
-            let _ = write!(
-                text,
-                "[upstream]\nurl = \"https://localhost:{}\"\nca = {ca:?}\ncertificate = {:?}\nkey = {:?}\n\
-                 connect_timeout_ms = 5000\n{}[worker]\nwasm = {:?}\ninstances = 1\n{lines}",
-                upstream.port(),
-                shown.certificate,
-                shown.key,
-                self.upstream[which as usize],
-                worker(),
-            );
-        }
-        text + &self.extra[which as usize]
     }
 }
 
@@ -322,11 +182,7 @@ impl Stack {
     /// # Errors
     /// Nothing came back, or it has no such metric.
     pub async fn metric(&self, which: Which, name: &str) -> Result<f64, Error> {
-        let text = self.admin(which, "/metrics").await?;
-        let text = String::from_utf8_lossy(&text.body).into_owned();
-        let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-        let value = line.and_then(|l| l.rsplit(' ').next()).ok_or_else(|| format!("no metric {name} in\n{text}"))?;
-        Ok(value.parse()?)
+        self.admin(which, "/metrics").await?.metric(name)
     }
 
     /// A client of another protocol.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Options;
 use crate::client::Error;
+use crate::processes::program;
 
 /// The bundle's folder, built if need be.
 pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
@@ -43,12 +44,6 @@ pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
     }
     std::fs::write(seal, fingerprint)?;
     Ok(bundle)
-}
-
-/// A program built beside this one.
-pub(super) fn program(name: &str) -> Result<PathBuf, Error> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    if path.is_file() { Ok(path) } else { Err(format!("{} is missing: run scripts/demo.sh", path.display()).into()) }
 }
 
 fn fingerprint(quantize: &Path, inputs: &[(&str, PathBuf)], numbers: [f64; 2]) -> Result<String, Error> {

@@ -12,9 +12,10 @@ use shared_model::wire::json::{self, Decoded, JsonLimits};
 
 use super::Options;
 use super::replay::Replayer;
-use super::tiers::Tiers;
 use crate::client::{Client, Error, Response};
 use crate::judge::{Judge, hit_and_gain};
+use crate::processes::Processes;
+use crate::stack::Which;
 
 /// Sent before anything is counted, so that connections stand and code is warm.
 const WARM_UP: usize = 20;
@@ -46,7 +47,12 @@ pub(super) struct Judged {
     pub(super) latency: Duration,
 }
 
-pub(super) async fn drive(options: &Options, bundle: &Path, tiers: &Tiers, client: &Client) -> Result<Measured, Error> {
+pub(super) async fn drive(
+    options: &Options,
+    bundle: &Path,
+    tiers: &Processes,
+    client: &Client,
+) -> Result<Measured, Error> {
     let opened = Opened::read(bundle)?;
     let manifest = &opened.bundle.manifest;
     let mut judge = Judge::new(bundle)?;
@@ -54,7 +60,7 @@ pub(super) async fn drive(options: &Options, bundle: &Path, tiers: &Tiers, clien
     let file = options.requests_file("eval");
     let lines = lines(&file, options.requests)?;
     let bodies = lines.iter().map(|line| body(line, &manifest.model)).collect::<Result<Vec<_>, _>>()?;
-    let url = tiers.edge();
+    let url = tiers.url(Which::Edge, "/v1/rank");
     for body in bodies.iter().take(WARM_UP) {
         client.post(&url, body.clone()).await?;
     }

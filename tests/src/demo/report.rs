@@ -11,10 +11,10 @@ use shared_model::variant::VariantName;
 
 use super::Options;
 use super::drive::{Judged, Measured};
-use super::tiers::Tiers;
-use crate::certs::Certs;
 use crate::client::Error;
+use crate::processes::Processes;
 use crate::rows::{Document, Row};
+use crate::stack::Which;
 
 /// What each tier should keep below, in milliseconds.
 const TARGETS: [(VariantName, f64); 3] = [(VariantName::W4, 10.0), (VariantName::W8, 20.0), (VariantName::F32, 100.0)];
@@ -73,16 +73,16 @@ pub(super) fn print(measured: &Measured, options: &Options) -> Result<(), Error>
 }
 
 /// Says how to try the tiers that stay up.
-pub(super) fn invite(tiers: &Tiers, certs: &Certs, options: &Options) -> Result<(), Error> {
+pub(super) fn invite(tiers: &Processes, options: &Options) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     let sample = std::path::Path::new(".rung").join(&options.model).join("request.json");
     writeln!(out, "\nThe tiers stay up until Ctrl-C. Try:\n")?;
     writeln!(
         out,
         "  curl --cacert {} -H 'content-type: application/json' -d @{} {}\n",
-        certs.ca.display(),
+        tiers.certs().ca.display(),
         sample.display(),
-        tiers.edge()
+        tiers.url(Which::Edge, "/v1/rank")
     )?;
     Ok(())
 }
