@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub use builder::{Builder, Ports, Which};
 
-use crate::certs::{Certs, Flaw};
+use crate::certs::{Certs, Flaw, Identity};
 use crate::client::{Client, Error, Protocol, Response};
 
 /// The bundle that `scripts/test-bundle.sh` builds of the repo's own model.
