@@ -60,7 +60,7 @@ pub enum StartError {
     Thread(io::Error),
     /// A bundle cannot be run.
     #[error(transparent)]
-    Load(#[from] LoadError<LoadFault>),
+    Load(#[from] Box<LoadError<LoadFault>>),
     /// A listener.
     #[error(transparent)]
     Front(#[from] front::StartError),
@@ -154,7 +154,7 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         let metrics = Metrics::register(&mut registry, &device);
         let batcher = Arc::new(Batcher::start(batching, metrics).map_err(StartError::Thread)?);
         let loader = Executors { device: device.clone(), batcher: batcher.clone() };
-        let models = bundles.load(loader, &mut registry)?;
+        let models = bundles.load(loader, &mut registry).map_err(Box::new)?;
         let service = Service::new(models, batcher, limits, device.kind().as_str());
         Ok::<_, StartError>((service, registry, device))
     });

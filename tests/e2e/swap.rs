@@ -349,8 +349,7 @@ async fn what_is_damaged_is_refused_and_the_running_one_stays() {
     std::fs::write(&damaged, &whole).unwrap();
     until_refused(&stack, "deltas/000002.jsonl: is for revision 0 of the catalog").await;
     until_revision(&stack, 1).await;
-    let refused =
-        stack.order(Which::Edge, "/v1/catalog", &String::from_utf8(whole[5..].to_vec()).unwrap()).await.unwrap();
+    let refused = stack.order(Which::Edge, "/v1/catalog", str::from_utf8(&whole[5..]).unwrap()).await.unwrap();
     assert_eq!(refused.status, 409);
     assert_eq!(refused.json().unwrap()["type"], "urn:rung:problem:bundle-refused");
     std::fs::remove_file(&damaged).unwrap();

@@ -36,7 +36,7 @@ pub enum StartError {
     Bundle(#[from] OpenError),
     /// A bundle cannot be run.
     #[error(transparent)]
-    Load(#[from] LoadError<LoadFault>),
+    Load(#[from] Box<LoadError<LoadFault>>),
     /// The worker's file cannot be read.
     #[error("the worker {}: {reason}", file.display())]
     Unreadable {
@@ -103,7 +103,7 @@ fn load(
     let size = PoolSize { instances: worker.instances, queue: worker.queue };
     let metrics = GuestMetrics::register(registry);
     let guests = Guests { tier, limits, program, size, metrics, wasm: worker.wasm.clone() };
-    Ok(bundles.load(guests, registry)?)
+    Ok(bundles.load(guests, registry).map_err(Box::new)?)
 }
 
 fn module(file: &Path) -> Result<Vec<u8>, StartError> {
