@@ -153,6 +153,6 @@ mod tests {
             of.keys().collect::<Vec<_>>(),
             ["context.hour", "ln context.hour", "ln user.age", "user.age", "user.history"]
         );
-        assert_eq!((of["user.age"], of["user.history"]), (3.0, 3f64.ln()));
+        assert_eq!((of["user.age"], of["user.history"]), (3.0, 2f64.ln_1p()));
     }
 }

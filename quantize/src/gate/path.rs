@@ -75,8 +75,7 @@ impl Looks<'_> {
         let boldest = (0..MARGINS).find(|i| passes(sent.sure(*i)) && passes(region.sure(*i)));
         let mut found = Vec::new();
         for margin in [boldest, None].into_iter().take(1 + usize::from(boldest.is_some())) {
-            let narrowest =
-                (0..WIDTHS).find(|w| passes(sent.unsure(margin, *w)) && passes(region.unsure(margin, *w)));
+            let narrowest = (0..WIDTHS).find(|w| passes(sent.unsure(margin, *w)) && passes(region.unsure(margin, *w)));
             for doubt in [narrowest, None].into_iter().take(1 + usize::from(narrowest.is_some())) {
                 let steps = Steps { margin, doubt };
                 if steps == Steps::default() && (edge.doubt.is_some() || edge == Steps::default()) {
