@@ -10,7 +10,7 @@ use h3_quinn::OpenStreams;
 use http::uri::Authority;
 use http::{Request, Response};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint};
+use quinn::{ClientConfig, Connecting, Endpoint};
 use tokio::task::JoinSet;
 
 use super::Error;
@@ -75,19 +75,28 @@ impl Http3 {
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(443);
         let mut tries = JoinSet::new();
+        let mut last: Option<Error> = None;
         for address in tokio::net::lookup_host((name, port)).await? {
             let any: SocketAddr =
                 if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-            let connecting = Endpoint::client(any)?.connect_with(self.config.clone(), address, name)?;
-            tries.spawn(connecting);
-        }
-        let mut last = None;
-        while let Some(tried) = tries.join_next().await {
-            match tried? {
-                Ok(quic) => return Ok(quic),
+            // A host without IPv6 has no endpoint for it, and perhaps one for the next address.
+            match self.begin(any, address, name) {
+                Ok(connecting) => {
+                    tries.spawn(connecting);
+                }
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.map_or_else(|| "the host has no address".into(), Into::into))
+        while let Some(tried) = tries.join_next().await {
+            match tried? {
+                Ok(quic) => return Ok(quic),
+                Err(error) => last = Some(error.into()),
+            }
+        }
+        Err(last.unwrap_or_else(|| "the host has no address".into()))
+    }
+
+    fn begin(&self, from: SocketAddr, to: SocketAddr, name: &str) -> Result<Connecting, Error> {
+        Ok(Endpoint::client(from)?.connect_with(self.config.clone(), to, name)?)
     }
 }
