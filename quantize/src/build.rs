@@ -24,6 +24,8 @@ use crate::write::{self, Place};
 
 /// Calibration requests that the search for the mix looks at.
 const SEARCH_REQUESTS: usize = 64;
+/// The sizes of answers that are certified when nothing is said.
+pub(crate) const KS: [u32; 5] = [1, 5, 10, 20, 50];
 
 /// What a build is made from.
 #[derive(Clone, Debug, clap::Args)]
@@ -68,7 +70,7 @@ pub struct Options {
     #[arg(long, default_value_t = 0.22, value_parser = probability)]
     pub edge_share: f64,
     /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 20, 50], value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_delimiter = ',', default_values_t = KS, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: Vec<u32>,
 }
 
