@@ -295,14 +295,24 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle");
     assert_eq!(build(&bundle, &[]).status.code(), Some(0));
-    let requests = demo("requests.eval.jsonl");
+    let requests = dir.path().join("requests.jsonl");
+    let lines = std::fs::read_to_string(demo("requests.eval.jsonl")).unwrap();
+    let of = |line: &str, k: u64| {
+        let mut request: Value = serde_json::from_str(line).unwrap();
+        request["k"] = k.into();
+        format!("{request}\n")
+    };
+    // The first twelve for each k that is certified.
+    let lines = [10, 1].iter().flat_map(|k| lines.lines().take(12).map(|line| of(line, *k)));
+    std::fs::write(&requests, lines.collect::<String>()).unwrap();
     let explain = |args: &[&str]| {
         let mut all = vec!["explain", "--bundle", bundle.to_str().unwrap()];
         all.extend(args);
         quantize(&all)
     };
     let mut paths = std::collections::BTreeSet::new();
-    for line in 1..=12 {
+    for line in 1..=24 {
+        let k = if line <= 12 { 10 } else { 1 };
         let line = line.to_string();
         let output = explain(&[requests.to_str().unwrap(), "--line", &line, "--format", "json"]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -325,9 +335,12 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
         let doubts = tiers[0]["verdict"].as_str().unwrap();
         let up = ["in doubt about ", "unsure of all", "no policy"].iter().any(|begin| doubts.starts_with(begin));
         assert_eq!(up, path.len() > 1, "{explained}");
-        paths.insert(path.len());
+        let policy = &tiers[0]["policy"];
+        assert_eq!((&policy["k"], policy["edge"]["margin"].is_number()), (&k.into(), k == 1), "{policy}");
+        paths.insert((k, path.len()));
     }
-    assert!(paths.len() > 1, "some of these requests go up and some do not: {paths:?}");
+    assert!(paths.contains(&(1, 1)), "the edge answers where its policy lets it: {paths:?}");
+    assert!(paths.iter().any(|(_, tiers)| *tiers == 2) && paths.iter().any(|(_, tiers)| *tiers == 3), "{paths:?}");
 
     let text = String::from_utf8(explain(&[requests.to_str().unwrap(), "--line", "1"]).stdout).unwrap();
     for said in
