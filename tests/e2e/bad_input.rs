@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rung_tests::processes;
-use rung_tests::stack::{test_bundle, worker};
+use rung_tests::stack::{copy_of_test_bundle, test_bundle, worker};
 
 use crate::requests::fixture;
 
@@ -113,11 +113,7 @@ fn daemons_refuse_a_bad_configuration_with_every_fault() {
 fn daemons_name_the_file_of_a_bundle_that_was_changed() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle");
-    std::fs::create_dir(&bundle).unwrap();
-    for entry in std::fs::read_dir(test_bundle()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), bundle.join(entry.file_name())).unwrap();
-    }
+    copy_of_test_bundle(&bundle).unwrap();
     for (daemon, tier, file) in [("pop", "edge", "edge.w4.safetensors"), ("origin", "origin", "origin.f32.safetensors")]
     {
         let path = bundle.join(file);

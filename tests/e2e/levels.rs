@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rung_tests::stack::{Builder, Stack, Which, test_bundle};
+use rung_tests::stack::{Builder, Stack, Which, copy_of_test_bundle};
 use serde_json::{Value, json};
 use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest};
 use shared_model::catalog::{Catalog, item_from_json};
@@ -17,10 +17,7 @@ fn bundle(
     manifest: impl Fn(&mut Manifest),
 ) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(test_bundle()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
+    copy_of_test_bundle(copy.path()).unwrap();
     let read = |file: &str| std::fs::read(copy.path().join(file)).unwrap();
     let features = schema(String::from_utf8(read(FEATURES)).unwrap());
     let parsed = Schema::from_toml(&features).unwrap();

@@ -165,12 +165,7 @@ impl Subject {
 
     /// Requests of a batch, on average.
     async fn mean_batch(&self, client: &Client) -> Result<f64, Error> {
-        let text = client.get(&format!("http://{}/metrics", self.origin.admin())).await?.body;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let value = |name: &str| -> Result<f64, Error> {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            Ok(line.ok_or_else(|| format!("no metric {name}"))?.parse()?)
-        };
-        Ok(value("origin_batch_requests_sum")? / value("origin_batch_requests_count")?)
+        let told = client.get(&format!("http://{}/metrics", self.origin.admin())).await?;
+        Ok(told.metric("origin_batch_requests_sum")? / told.metric("origin_batch_requests_count")?)
     }
 }

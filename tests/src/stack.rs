@@ -2,6 +2,7 @@
 
 mod builder;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +40,22 @@ pub fn worker() -> PathBuf {
 #[must_use]
 pub fn web_package() -> PathBuf {
     built("target/web", "scripts/build-web.sh")
+}
+
+/// Copies [`test_bundle`] to a folder, which is made if it is not there.
+///
+/// # Errors
+/// A file cannot be written.
+///
+/// # Panics
+/// It was not built.
+pub fn copy_of_test_bundle(to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for file in std::fs::read_dir(test_bundle())? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 fn built(path: &str, by: &str) -> PathBuf {
