@@ -26,8 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Tiers none of which gives an answer again that it has given: a fault should be seen.
 fn forgetful() -> Builder {
-    let none = "[cache]\nmax_mib = 0\n";
-    Builder::default().with(Which::Edge, none).with(Which::Region, none)
+    Builder::default().without_caches()
 }
 
 /// A request that only the origin answers.

@@ -107,6 +107,13 @@ impl Builder {
         self
     }
 
+    /// No tier gives an answer again that it has given.
+    #[must_use]
+    pub fn without_caches(self) -> Self {
+        let none = "[cache]\nmax_mib = 0\n";
+        self.with(Which::Edge, none).with(Which::Region, none)
+    }
+
     /// Lines for the section `[listen]` of one tier.
     #[must_use]
     pub fn listen(mut self, which: Which, lines: &str) -> Self {
