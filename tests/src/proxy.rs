@@ -6,10 +6,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// Ports that the system may choose for TCP before one is free for UDP as well.
 const TRIES: usize = 16;
@@ -30,6 +33,10 @@ struct Wire {
     /// How much may still come down by TCP before it is cut.
     left: Mutex<Option<u64>>,
     cuts: AtomicU64,
+    cut_all: Notify,
+    connections: AtomicU64,
+    /// How late all is that comes down, in milliseconds.
+    late_ms: AtomicU64,
     udp_blocked: AtomicBool,
     lost: AtomicU64,
 }
@@ -73,6 +80,22 @@ impl Proxy {
         self.wire.cuts.load(Ordering::Relaxed)
     }
 
+    /// Cuts every TCP connection that there is.
+    pub fn cut_all(&self) {
+        self.wire.cut_all.notify_waiters();
+    }
+
+    /// How many TCP connections there have been.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.wire.connections.load(Ordering::Relaxed)
+    }
+
+    /// Keeps back for so long all that comes down, from now on.
+    pub fn delay(&self, late: Duration) {
+        self.wire.late_ms.store(late.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Loses every datagram, or no longer.
     pub fn block_udp(&self, blocked: bool) {
         self.wire.udp_blocked.store(blocked, Ordering::Relaxed);
@@ -95,12 +118,14 @@ impl Wire {
             let wire = self.clone();
             tokio::spawn(async move {
                 let Ok(above) = TcpStream::connect(wire.above()).await else { return };
+                wire.connections.fetch_add(1, Ordering::Relaxed);
                 let _ = (below.set_nodelay(true), above.set_nodelay(true));
                 let ((mut from_below, to_below), (from_above, mut to_above)) = (below.into_split(), above.into_split());
                 // When one direction ends, so does the other: what is dropped is closed.
                 tokio::select! {
                     _ = tokio::io::copy(&mut from_below, &mut to_above) => {}
                     _ = wire.come_down(from_above, to_below) => {}
+                    () = wire.cut_all.notified() => {}
                 }
             });
         }
@@ -110,6 +135,7 @@ impl Wire {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let read = from.read(&mut buffer).await?;
+            sleep(self.late()).await;
             let passed = self.may_pass(read);
             to.write_all(&buffer[..passed.unwrap_or(read)]).await?;
             if read == 0 || passed.is_some() {
@@ -165,10 +191,24 @@ impl Wire {
         let mut buffer = vec![0; DATAGRAM];
         loop {
             let Ok(read) = from.recv(&mut buffer).await else { continue };
-            if !self.loses() {
+            if self.loses() {
+                continue;
+            }
+            let late = self.late();
+            if late.is_zero() {
                 let _ = to.send_to(&buffer[..read], below).await;
+            } else {
+                let (to, datagram) = (to.clone(), buffer[..read].to_vec());
+                tokio::spawn(async move {
+                    sleep(late).await;
+                    let _ = to.send_to(&datagram, below).await;
+                });
             }
         }
+    }
+
+    fn late(&self) -> Duration {
+        Duration::from_millis(self.late_ms.load(Ordering::Relaxed))
     }
 
     /// Whether a datagram that is there now gets lost.
