@@ -1,7 +1,7 @@
 //! Certificates for loopback: an authority, and as many tiers as a test needs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
@@ -17,7 +17,7 @@ pub struct Certs {
     /// Its key.
     pub key: PathBuf,
     dir: PathBuf,
-    authority: Authority,
+    authority: Arc<Mutex<Authority>>,
 }
 
 /// The files of one identity.
@@ -74,11 +74,26 @@ impl Certs {
             certificate: dir.join("tier.crt"),
             key: dir.join("tier.key"),
             dir: dir.to_owned(),
-            authority,
+            authority: Arc::new(Mutex::new(authority)),
         };
-        std::fs::write(&certs.ca, certs.authority.0.pem())?;
+        std::fs::write(&certs.ca, certs.authority().0.pem())?;
         certs.issue("tier", Flaw::None)?;
         Ok(certs)
+    }
+
+    /// Another authority takes the place of the one that everybody trusts. What that one has issued stays as it is.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn replace_authority(&self) -> Result<(), Error> {
+        let new = Authority::new()?;
+        std::fs::write(&self.ca, new.0.pem())?;
+        *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    fn authority(&self) -> Authority {
+        self.authority.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Issues a certificate for `localhost` and 127.0.0.1, and writes it in place of one that has this name.
@@ -94,13 +109,9 @@ impl Certs {
             Flaw::None | Flaw::Stranger => (2000, 2100),
         };
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
-        let stranger;
         let authority = match flaw {
-            Flaw::Stranger => {
-                stranger = Authority::new()?;
-                &stranger
-            }
-            Flaw::None | Flaw::Expired | Flaw::NotYetValid => &self.authority,
+            Flaw::Stranger => Authority::new()?,
+            Flaw::None | Flaw::Expired | Flaw::NotYetValid => self.authority(),
         };
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &*authority.0)?;

@@ -163,6 +163,15 @@ impl Processes {
         Ok(())
     }
 
+    /// Another authority for everybody, and new certificates of it for every tier.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn replace_authority(&self) -> Result<(), Error> {
+        self.certs.replace_authority()?;
+        Which::HIGHEST_FIRST.into_iter().try_for_each(|which| self.rotate(which))
+    }
+
     /// Ends one tier as a machine that loses its power does.
     ///
     /// # Errors
