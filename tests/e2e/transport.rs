@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, Version};
 use rung_tests::certs::Flaw;
-use rung_tests::client::Protocol;
+use rung_tests::client::{Client, Protocol};
+use rung_tests::proxy::Proxy;
 use rung_tests::stack::{Builder, Stack, Which};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
@@ -167,11 +168,19 @@ async fn an_expired_certificate_is_replaced_without_a_restart() {
 
 #[tokio::test]
 async fn certificates_change_under_load_without_a_failed_request() {
-    let stack = Stack::start().await.unwrap();
+    let (below, above) = (Proxy::start().await.unwrap(), Proxy::start().await.unwrap());
+    let stack = Builder::default().without_caches().through(Which::Edge, &below).through(Which::Region, &above);
+    let stack = stack.start().await.unwrap();
     let requests: Vec<Value> = eval(40).into_iter().map(|r| with(r, json!({ "tier": "origin" }))).collect();
     let clients = [Protocol::Http1, Protocol::Http2, Protocol::Http3].map(|p| stack.client(p).unwrap());
     let taken = |tier: &str, name: &str| format!("{tier}_{name}_tls_reloads_total{{outcome=\"taken\"}}");
     let url = stack.url(Which::Edge, "/v1/rank");
+    let ask = async |client: &Client, request: &Value| {
+        let response = client.post(&url, request.to_string()).await.unwrap();
+        let answer = response.json().unwrap();
+        assert_eq!(response.status, StatusCode::OK, "{answer}");
+        assert_eq!((&answer["tier"], &answer["degradation"]), (&json!("origin"), &json!(0)), "{answer}");
+    };
     let mut done = 0;
     for which in [Which::Edge, Which::Region, Which::Origin] {
         stack.rotate(which).unwrap();
@@ -182,9 +191,7 @@ async fn certificates_change_under_load_without_a_failed_request() {
             // A new connection now and then, so that both certificates are used.
             let fresh = stack.client([Protocol::Http2, Protocol::Http3][done % 2]).unwrap();
             for client in clients.iter().chain((done % 5 == 0).then_some(&fresh)) {
-                let response = client.post(&url, request.to_string()).await.unwrap();
-                let answer = response.json().unwrap();
-                assert_eq!((response.status, &answer["degradation"]), (StatusCode::OK, &json!(0)), "{answer}");
+                ask(client, request).await;
             }
             done += 1;
         }
@@ -203,7 +210,27 @@ async fn certificates_change_under_load_without_a_failed_request() {
         }
         assert!(begun.elapsed() < LONG, "a change is never seen");
     }
-    // The new ones are as good as the old.
-    let again = stack.client(Protocol::Http3).unwrap().post(&url, requests[0].to_string()).await.unwrap();
-    assert_eq!(again.json().unwrap()["tier"], "origin");
+    // The new ones are as good as the old, to clients and between tiers, which connect anew by each protocol.
+    ask(&stack.client(Protocol::Http3).unwrap(), &requests[0]).await;
+    let links = [(&below, Which::Edge, "edge"), (&above, Which::Region, "region")];
+    for (proxy, which, tier) in links {
+        let (before, begun) = (proxy.connections(), Instant::now());
+        proxy.block_udp(true);
+        proxy.cut_all();
+        while proxy.connections() == before {
+            assert!(begun.elapsed() < LONG, "nobody connects");
+            sleep(Duration::from_millis(20)).await;
+        }
+        until(&stack, which, &format!("{tier}_upstream_connected"), 1.0).await;
+    }
+    for request in &requests[..10] {
+        ask(&clients[1], request).await;
+    }
+    for (proxy, which, tier) in links {
+        proxy.block_udp(false);
+        until(&stack, which, &format!("{tier}_upstream_protocol{{protocol=\"http3\"}}"), 1.0).await;
+    }
+    for request in &requests[..10] {
+        ask(&clients[1], request).await;
+    }
 }
