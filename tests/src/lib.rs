@@ -9,5 +9,6 @@ pub mod judge;
 pub mod predictor;
 pub mod processes;
 pub mod proxy;
+pub mod replay;
 pub mod rows;
 pub mod stack;

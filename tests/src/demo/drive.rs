@@ -11,10 +11,10 @@ use shared_model::gate::Policy;
 use shared_model::wire::json::{self, Decoded, JsonLimits};
 
 use super::Options;
-use super::replay::Replayer;
 use crate::client::{Client, Error, Response};
 use crate::judge::{Judge, hit_and_gain};
 use crate::processes::Processes;
+use crate::replay::Replayer;
 use crate::stack::Which;
 
 /// Sent before anything is counted, so that connections stand and code is warm.

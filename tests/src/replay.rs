@@ -17,13 +17,17 @@ use crate::client::Error;
 const TIE: f32 = 2e-5;
 
 /// The ladder of a bundle, replayed.
-pub(super) struct Replayer<'a> {
+pub struct Replayer<'a> {
     opened: &'a Opened,
     scorers: Vec<(Scorer, Arena)>,
 }
 
 impl<'a> Replayer<'a> {
-    pub(super) fn new(opened: &'a Opened, folder: &Path) -> Result<Self, Error> {
+    /// The ladder of an opened bundle, whose variants lie in `folder`.
+    ///
+    /// # Errors
+    /// A variant cannot be read.
+    pub fn new(opened: &'a Opened, folder: &Path) -> Result<Self, Error> {
         let scorers = opened.scorers(folder)?.into_iter().map(|scorer| {
             let arena = scorer.arena();
             (scorer, arena)
@@ -32,7 +36,10 @@ impl<'a> Replayer<'a> {
     }
 
     /// Whether a served answer has the replay's tier, class and set; `None` where tiers were gone or late, and at ties.
-    pub(super) fn agrees(&mut self, request: &RankRequest, answer: &Value) -> Result<Option<bool>, Error> {
+    ///
+    /// # Errors
+    /// The request cannot be scored.
+    pub fn agrees(&mut self, request: &RankRequest, answer: &Value) -> Result<Option<bool>, Error> {
         let prepared = prepare(&self.opened.schema, &self.opened.catalog, request)
             .map_err(|r| format!("{}: {}", r.field, r.message))?;
         let scores = self.scorers.iter_mut().map(|(scorer, arena)| scorer.score(arena, &prepared));
