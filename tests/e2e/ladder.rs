@@ -1,8 +1,14 @@
 //! Escalation over the network, and what is answered when a tier is gone, late, or fails.
 
-use rung_tests::stack::{Builder, Stack, Which};
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
+use quantize::eval::Opened;
+use rung_tests::replay::Replayer;
+use rung_tests::stack::{Builder, Stack, Which, test_bundle};
+use serde_json::{Value, json};
+use shared_model::wire::json::{JsonLimits, decode};
+
+use crate::bundles::{bundle_with, sure_at_the_edge};
 use crate::requests::{eval, ids, one, with};
 
 async fn answered(stack: &Stack, body: &Value) -> Value {
@@ -31,25 +37,58 @@ async fn each_tier_answers_when_asked() {
 
 #[tokio::test]
 async fn a_sure_answer_states_its_claim_and_the_others_come_from_above() {
-    let stack = Stack::start().await.unwrap();
-    let mut tiers = std::collections::BTreeMap::<String, usize>::new();
-    for request in eval(60) {
-        let answer = answered(&stack, &request).await;
-        let tier = answer["tier"].as_str().unwrap().to_owned();
-        let claim = &answer["agreement"];
-        let by = |tier: &str| answer["ranked"].as_array().unwrap().iter().any(|entry| entry["by"] == tier);
-        match claim["class"].as_str() {
-            None => assert_eq!((&tier[..], &answer["reason"]), ("origin", &json!("reference"))),
-            Some("merged_origin") => assert!(by("edge") && by("origin") && claim["margin"].is_null(), "{answer}"),
-            Some(class) => {
-                assert_eq!(class.trim_start_matches("merged_"), tier, "{answer}");
-                assert!(by(&tier) && claim["margin"].as_f64() >= claim["threshold"].as_f64(), "{answer}");
-                assert_eq!((&claim["k"], &claim["alpha"]), (&json!(10), &json!(0.1)));
-            }
+    let certified = ["merged_origin", "merged_region"].map(Some);
+    let sure = sure_at_the_edge();
+    let with_the_edge = ["edge", "merged_origin", "merged_region"].map(Some);
+    for (bundle, classes) in [(&*test_bundle(), &certified[..]), (sure.path(), &with_the_edge)] {
+        let stack = Builder::serving(bundle).start().await.unwrap();
+        let mut seen = BTreeSet::new();
+        for request in eval(60) {
+            let answer = answered(&stack, &request).await;
+            seen.insert(holds_its_claim(&answer));
         }
-        *tiers.entry(tier).or_default() += 1;
+        let seen: Vec<_> = seen.iter().map(Option::as_deref).collect();
+        assert_eq!(seen, classes, "each of them, and nothing else");
     }
-    assert!(tiers.len() >= 2, "some answers are sure and some go up: {tiers:?}");
+}
+
+/// That an answer says how it came. Its class, if it claims anything.
+fn holds_its_claim(answer: &Value) -> Option<String> {
+    let (tier, claim) = (answer["tier"].as_str().unwrap(), &answer["agreement"]);
+    let by = |tier: &str| answer["ranked"].as_array().unwrap().iter().any(|entry| entry["by"] == tier);
+    let class = claim["class"].as_str();
+    match class {
+        None => assert_eq!((tier, &answer["reason"]), ("origin", &json!("reference"))),
+        Some("merged_origin") => assert!(by("edge") && by("origin") && claim["margin"].is_null(), "{answer}"),
+        Some(class) => {
+            assert_eq!(class.trim_start_matches("merged_"), tier, "{answer}");
+            assert_eq!(answer["reason"], if class == tier { "sure" } else { "merged" }, "{answer}");
+            assert!(by(tier) && claim["margin"].as_f64() >= claim["threshold"].as_f64(), "{answer}");
+            assert_eq!((&claim["k"], &claim["alpha"]), (&json!(10), &json!(0.1)));
+        }
+    }
+    class.map(str::to_owned)
+}
+
+#[tokio::test]
+async fn what_is_served_is_the_ladder_replayed_on_the_scores() {
+    let bundle = sure_at_the_edge();
+    let opened = Opened::read(bundle.path()).unwrap();
+    let mut replayer = Replayer::new(&opened, bundle.path()).unwrap();
+    let stack = Builder::serving(bundle.path()).start().await.unwrap();
+    let mut compared = BTreeMap::<Option<String>, usize>::new();
+    for request in eval(200) {
+        let answer = answered(&stack, &request).await;
+        let decoded = decode(request.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
+        let agrees = replayer.agrees(&decoded, &answer).unwrap();
+        assert_ne!(agrees, Some(false), "{request}: {answer}");
+        if agrees == Some(true) {
+            *compared.entry(answer["agreement"]["class"].as_str().map(str::to_owned)).or_default() += 1;
+        }
+    }
+    let classes: Vec<_> = compared.keys().map(Option::as_deref).collect();
+    assert_eq!(classes, ["edge", "merged_origin", "merged_region"].map(Some), "{compared:?}");
+    assert!(compared.values().sum::<usize>() >= 150, "{compared:?}");
 }
 
 #[tokio::test]
@@ -109,20 +148,6 @@ async fn a_guest_that_runs_too_long_is_replaced_and_the_tier_above_answers() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the worker did not come back");
-}
-
-/// A copy of the test bundle with another manifest.
-fn bundle_with(change: impl Fn(&mut Value)) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(rung_tests::stack::test_bundle()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    let manifest = copy.path().join("manifest.json");
-    let mut json = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
-    change(&mut json);
-    std::fs::write(&manifest, json.to_string()).unwrap();
-    copy
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod batching;
+mod bundles;
 mod clients;
 mod faults;
 mod ladder;

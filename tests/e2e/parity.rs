@@ -3,6 +3,7 @@
 //! Scores are those of the whole way: over the network, in the decimals of JSON, which name an f32 exactly.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rung_tests::edition;
 use rung_tests::stack::{Stack, test_bundle};
@@ -37,9 +38,9 @@ fn cases() -> Vec<Value> {
     cases.into_iter().map(|case| with(case, json!({ "k": 100 }))).collect()
 }
 
-/// A tier's ladder in native code, on the test bundle, with the limits that a tier has by default.
-pub(crate) fn native(tier: Tier) -> Ladder {
-    let (edition, variant) = edition::read(&test_bundle(), VariantName::of(tier)).unwrap();
+/// A tier's ladder in native code, on a bundle, with the limits that a tier has by default.
+pub(crate) fn native(tier: Tier, bundle: &Path) -> Ladder {
+    let (edition, variant) = edition::read(bundle, VariantName::of(tier)).unwrap();
     let (schema, catalog) = (edition.schema().to_json(), edition.catalog().to_safetensors(edition.schema()));
     let parts = Parts { manifest: edition.manifest_bytes(), schema: &schema, variant: &variant, catalog: &catalog };
     Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100 }, parts).unwrap()
@@ -49,7 +50,7 @@ struct Scalar(Ladder);
 
 impl Scalar {
     fn new(tier: Tier) -> Self {
-        Self(native(tier))
+        Self(native(tier, &test_bundle()))
     }
 
     fn rank(&mut self, case: &Value) -> Vec<Ranked> {

@@ -2,16 +2,18 @@
 //!
 //! `tests/web` is the JavaScript side; `scripts/build-web.sh` builds the package.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use rung_tests::stack::{Stack, Which, test_bundle, web_package};
+use rung_tests::stack::{Builder, Stack, Which, test_bundle, web_package};
 use serde_json::{Value, json};
 use shared_model::ladder::{Call, Ladder, Outcome, Step};
 use shared_model::wire::json::{JsonLimits, decode, encode};
 use shared_model::wire::{Answer, Tier, to_cbor};
 
+use crate::bundles::sure_at_the_edge;
 use crate::parity::native;
 use crate::requests::{eval, one, with};
 
@@ -38,9 +40,9 @@ fn said(output: Output) -> String {
 }
 
 /// What the package does with each request; with a tier above, what comes of it.
-fn in_node(entry: &str, tier: Tier, requests: &[Value], above: Option<&Stack>) -> Vec<Value> {
+fn in_node(entry: &str, tier: Tier, bundle: &Path, requests: &[Value], above: Option<&Stack>) -> Vec<Value> {
     let mut node = node();
-    node.arg(script("run.mjs")).arg(web_package().join(entry)).arg(test_bundle()).arg(tier.as_str());
+    node.arg(script("run.mjs")).arg(web_package().join(entry)).arg(bundle).arg(tier.as_str());
     if let Some(stack) = above {
         let shown = stack.shown(Which::Edge);
         node.arg(format!("https://localhost:{}", stack.tiers(Which::Region).port()));
@@ -56,8 +58,12 @@ fn in_node(entry: &str, tier: Tier, requests: &[Value], above: Option<&Stack>) -
     told
 }
 
-/// More than a thousand requests, for several k and tiers, and some that are at fault or unusual.
+/// Requests of the k that there is a policy for, whichever tier answers.
+const BY_POLICY: usize = 60;
+
+/// More than a thousand requests: some by the policy, many for several k and tiers, and some that are at fault or unusual.
 fn requests() -> Vec<Value> {
+    let by_policy = eval(BY_POLICY).into_iter().map(|request| with(request, json!({ "timeout_ms": 10_000 })));
     let of = |i: usize| {
         let k = [1, 5, 10, 20, 50, 200][i % 6];
         let tier = ["auto", "edge", "auto", "region", "auto", "origin", "edge"][i % 7];
@@ -65,7 +71,8 @@ fn requests() -> Vec<Value> {
     };
     // Each three times: their number and those of the k and tiers have no common factor.
     let thrice = (0..3).flat_map(|_| eval(usize::MAX));
-    let mut requests: Vec<Value> = thrice.enumerate().map(|(i, request)| with(request, of(i))).collect();
+    let thrice = thrice.enumerate().map(|(i, request)| with(request, of(i)));
+    let mut requests: Vec<Value> = by_policy.chain(thrice).collect();
     let inline = json!([{ "id": "a", "year": null, "genres": [] }, { "id": "é", "genres": ["Drama", "unheard of"] }]);
     requests.extend([
         with(one(), json!({ "user": {}, "context": {} })),
@@ -121,30 +128,37 @@ fn normal(value: Value) -> Value {
     }
 }
 
+/// By which path an answer came, if it claims anything.
+fn class(answer: &Value) -> Option<&str> {
+    answer["agreement"]["class"].as_str()
+}
+
 #[test]
 fn a_package_in_node_does_what_the_native_ladder_does_to_the_bit() {
-    let requests = requests();
+    let (requests, bundle) = (requests(), sure_at_the_edge());
     assert!(requests.len() >= 1000);
     for (entry, tier) in [("node.js", Tier::Edge), ("node.js", Tier::Region), ("web.js", Tier::Edge)] {
-        let mut ladder = native(tier);
-        let mut answers = 0;
-        for (got, request) in in_node(entry, tier, &requests, None).into_iter().zip(&requests) {
+        let mut ladder = native(tier, bundle.path());
+        let (mut answers, mut sure) = (0, 0);
+        for (got, request) in in_node(entry, tier, bundle.path(), &requests, None).into_iter().zip(&requests) {
             let want = expected(&mut ladder, request);
             answers += usize::from(want.get("answer").is_some());
+            sure += usize::from(want["answer"]["reason"] == "sure" && class(&want["answer"]) == Some(tier.as_str()));
             assert_eq!(normal(got), normal(want), "{entry} as {tier:?}: {request}");
         }
-        assert!((100..requests.len() - 100).contains(&answers), "{answers} answers: some of each are compared");
+        assert!((500..requests.len() - 500).contains(&answers), "{answers} answers: some of each are compared");
+        assert!(sure >= 60, "{sure} of them sure");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_in_node_answers_and_escalates_as_pop_does() {
-    let stack = Stack::start().await.unwrap();
+    let bundle = sure_at_the_edge();
+    let stack = Builder::serving(bundle.path()).start().await.unwrap();
     let requests = requests();
-    let alone = in_node("node.js", Tier::Edge, &requests, None);
-    let up: Vec<_> = requests.iter().filter(|r| r.get("k") != Some(&json!(0))).take(100).cloned().collect();
-    let climbed = in_node("node.js", Tier::Edge, &up, Some(&stack));
-    let mut compared = 0;
+    let alone = in_node("node.js", Tier::Edge, bundle.path(), &requests, None);
+    let climbed = in_node("node.js", Tier::Edge, bundle.path(), &requests[..BY_POLICY + 100], Some(&stack));
+    let (mut compared, mut classes) = (0, BTreeSet::new());
     for (at, (request, own)) in requests.iter().zip(&alone).enumerate() {
         let response = stack.rank(request.to_string()).await.unwrap();
         let mut pop = response.json().unwrap();
@@ -165,14 +179,17 @@ async fn a_package_in_node_answers_and_escalates_as_pop_does() {
         if let Some(answer) = climbed.get(at) {
             let mut climbed = answer.clone();
             timeless(&mut climbed);
+            classes.extend(class(&climbed).map(str::to_owned));
             assert_eq!(normal(climbed), normal(pop), "{request}");
         }
     }
-    assert!(compared >= 100, "{compared} answers of the edge");
+    assert!(compared >= 600, "{compared} answers of the edge");
+    let all = ["edge", "merged_origin", "merged_region"].map(str::to_owned);
+    assert_eq!(classes, all.into(), "whichever tier answers");
 }
 
 #[test]
-fn the_package_is_as_its_readme_says() {
+fn the_package_passes_its_own_tests_in_node() {
     let tests = node()
         .args(["--test", "--test-reporter=tap"])
         .arg(script("package.test.mjs"))
