@@ -216,9 +216,33 @@ test("the package imports no more than it must and is small", async () => {
   assert.ok(bytes.length <= 1.25 * 2 ** 20, `${bytes.length} bytes`);
 });
 
+/** The texts in nested objects. */
+function leaves(value) {
+  return typeof value === "string" ? value : Object.values(value).flatMap(leaves);
+}
+
+/** The names that a module or its types export as values. */
+async function exported(file) {
+  const text = await readFile(join(folder, file), "utf8");
+  const lists = [...text.matchAll(/^export \{([^}]*)\}/gm)].flatMap(([, names]) => names.split(","));
+  const declared = [...text.matchAll(/^export (?:class|function) (\w+)/gm)].map(([, name]) => name);
+  return [...lists, ...declared].map((name) => name.trim()).filter(Boolean).sort();
+}
+
+test("the types of each entry are of what it exports", async () => {
+  for (const [entry, types] of [["node.js", "index.d.ts"], ["web.js", "web.d.ts"], ["workerd.js", "web.d.ts"]]) {
+    assert.deepEqual(await exported(entry), await exported(types), entry);
+  }
+  assert.deepEqual(Object.keys(await import(url("node.js"))).sort(), await exported("index.d.ts"));
+  // What web.d.ts passes on under their names are all types there are.
+  const [all, passed] = await Promise.all(["index.d.ts", "web.d.ts"].map((file) => readFile(join(folder, file), "utf8")));
+  const names = [...all.matchAll(/^export (?:type|interface) (\w+)/gm)].map(([, name]) => name).sort();
+  assert.deepEqual(passed.match(/^export type \{([^}]*)\}/m)[1].match(/\w+/g).sort(), names);
+});
+
 test("every entry of the package is there", async () => {
   const { exports, types, version } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-  const targets = Object.values(exports).flatMap((entry) => (typeof entry === "string" ? entry : Object.values(entry)));
+  const targets = leaves(exports);
   for (const file of [types, ...targets, "README.md", "LICENSE-MIT", "LICENSE-APACHE"]) {
     assert.ok((await readFile(join(folder, file))).length > 0, file);
   }

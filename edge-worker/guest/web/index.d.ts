@@ -57,7 +57,7 @@ export interface RankRequest {
 
 export interface Ranked {
   id: string;
-  /** The model's output, exactly a 32-bit float (`Math.fround(score) === score` to the bits); null at levels 3 and 4. */
+  /** The model's output, exactly a 32-bit float (`Math.fround(score) === score` to the bits); null from level 2 on. */
   score: number | null;
   /** The tier that scored it. */
   by: Tier | "origin";
@@ -206,7 +206,7 @@ export interface UpstreamOptions {
 export function upstream(url: string | URL, options?: UpstreamOptions): Ask;
 
 /**
- * Under Node alone: a `fetch` for {@link upstream} that shows a certificate, for Node's own cannot.
+ * Of the entry for Node alone: a `fetch` for {@link upstream} that shows a certificate, for Node's own cannot.
  *
  * @param tls PEM, as Node's `https.Agent` takes it
  */
