@@ -73,10 +73,9 @@ impl Listen {
             Some(Tier::Edge) => {
                 ("a section with `http`, `https` or both, and `admin`", "an address here, at `https`, or both")
             }
-            Some(Tier::Region | Tier::Origin) | None => (
-                "a section with `http`, `https` or `tiers`, and `admin`",
-                "an address here, at `https` or at `tiers`",
-            ),
+            Some(Tier::Region | Tier::Origin) | None => {
+                ("a section with `http`, `https` or `tiers`, and `admin`", "an address here, at `https` or at `tiers`")
+            }
         };
         let Some(mut section) = root.required("listen", listen).and_then(Entry::section) else {
             tls.map(|tls| Tls::read(tls, None));
@@ -288,7 +287,7 @@ mod tests {
 
     #[test]
     fn tells_a_tier_that_may_have_tiers_below_of_their_listener() {
-        let listeners = "http = \"127.0.0.1:8082\"";
+        let listeners = "http = \"127.0.0.1:8080\"";
         assert!(ORIGIN.contains(listeners));
         let here = "listen.http: missing, expected an address here, at `https` or at `tiers`";
         assert!(refused(&ORIGIN.replace(listeners, ""))[0].ends_with(here));
