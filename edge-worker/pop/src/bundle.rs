@@ -149,6 +149,7 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
+    use front::Popular;
     use front::generations::{BundleSource, Read};
     use shared_model::bundle::{CATALOG, FEATURES, MANIFEST};
     use shared_model::wire::Candidate;
