@@ -34,7 +34,8 @@ async fn an_answer_over_http3_that_is_only_late_counts_where_http2_is_gone() {
         sleep(Duration::from_millis(300)).await;
         wire.cut.store(false, Ordering::Relaxed);
     };
-    let (outcome, ()) = tokio::join!(upstream.ask(escalation(), &RequestId::fresh(), Instant::now() + LONG), late);
+    let id = RequestId::fresh();
+    let (outcome, ()) = tokio::join!(upstream.ask(escalation(), &id, Instant::now() + LONG), late);
     answered(outcome);
     answered(ask(&upstream, PATIENCE).await);
     assert!(counted(&registry, "edge_upstream_protocol{protocol=\"http3\"} 1"), "{}", shown(&registry));
