@@ -69,7 +69,14 @@ impl Listen {
     /// Reads both sections, which only make sense together.
     pub(crate) fn read(root: &mut Section<'_>, tier: Option<Tier>) -> Option<Self> {
         let tls = root.optional("tls", "a section with `certificate` and `key`").and_then(Entry::section);
-        let listen = "a section with `http`, `https` or both, and `admin`";
+        let (listen, here) = match tier {
+            Some(Tier::Edge) => {
+                ("a section with `http`, `https` or both, and `admin`", "an address here, at `https`, or both")
+            }
+            Some(Tier::Region | Tier::Origin) | None => {
+                ("a section with `http`, `https` or `tiers`, and `admin`", "an address here, at `https` or at `tiers`")
+            }
+        };
         let Some(mut section) = root.required("listen", listen).and_then(Entry::section) else {
             tls.map(|tls| Tls::read(tls, None));
             return None;
@@ -81,7 +88,7 @@ impl Listen {
         let admin = section.required("admin", ADDRESS).and_then(Entry::parse);
 
         if !["http", "https", "tiers"].iter().any(|name| section.has(name)) {
-            section.fault("http", FaultKind::Missing { expected: "an address here, at `https`, or both".into() });
+            section.fault("http", FaultKind::Missing { expected: here.into() });
         }
         if tier == Some(Tier::Edge) && section.has("tiers") {
             section.fault("tiers", FaultKind::Misplaced { tier: Tier::Edge, belongs: &[Tier::Region, Tier::Origin] });
@@ -276,6 +283,17 @@ mod tests {
             refused(&text),
             ["rung.toml:4: listen.http: missing, expected an address here, at `https`, or both"]
         );
+    }
+
+    #[test]
+    fn tells_a_tier_that_may_have_tiers_below_of_their_listener() {
+        let listeners = "http = \"127.0.0.1:8080\"";
+        assert!(ORIGIN.contains(listeners));
+        let here = "listen.http: missing, expected an address here, at `https` or at `tiers`";
+        assert!(refused(&ORIGIN.replace(listeners, ""))[0].ends_with(here));
+        let section = "listen: missing, expected a section with `http`, `https` or `tiers`, and `admin`";
+        let without = ORIGIN.replace("[listen]", "[lisen]");
+        assert!(refused(&without).iter().any(|fault| fault.ends_with(section)), "{:?}", refused(&without));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Upstream {
         Some(Self { url: url?, tls: tls(), http3: http3.unwrap_or(true), connect_timeout })
     }
 
-    /// Scheme and authority, to which paths such as `/v1/rank` are added.
+    /// Scheme and authority, to which the path of escalations, `/v1/escalate`, is added.
     pub fn url(&self) -> &Uri {
         &self.url
     }

@@ -7,13 +7,13 @@
 
 mod worker;
 
-use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
+use front::panicked;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -120,12 +120,7 @@ fn run(scorer: &dyn Scorer, batch: Batch) -> Result<Vec<f32>, Fault> {
 }
 
 fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| format!("the device panicked: {}", text(panic.as_ref())))
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let literal = || panic.downcast_ref::<&str>().copied();
-    panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("no message")
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| format!("the device panicked: {}", panicked(panic.as_ref())))
 }
 
 #[cfg(test)]

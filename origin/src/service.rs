@@ -103,21 +103,8 @@ impl Ranker for Service {
 
     fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
         let unknown = || Failure::UnknownModel(model.unwrap_or_default().to_owned());
-        let generation = match model {
-            Some(name) => self.models.take(name, None),
-            None => self.models.current().into_iter().next(),
-        };
-        let generation = generation.ok_or_else(unknown)?;
-        let edition = &generation.edition;
-        let (manifest, catalog) = (edition.manifest(), edition.catalog());
-        let geo = geo.and_then(|geo| catalog.geo(geo));
-        Ok(Popular {
-            model: manifest.model.clone(),
-            version: manifest.version.clone(),
-            geo: geo.map(|geo| geo.name().to_owned()),
-            items: catalog.most_popular(geo, k),
-            stamp: edition.stamp(),
-        })
+        let generation = self.models.named(model).ok_or_else(unknown)?;
+        Ok(Popular::of(&generation.edition, geo, k))
     }
 
     fn health(&self) -> Health {

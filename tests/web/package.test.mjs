@@ -8,13 +8,14 @@ import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import test from "node:test";
+import { createServer as createTlsServer } from "node:tls";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { outcome, outcomes } from "./cases.mjs";
 
 const folder = process.env.RUNG_WEB;
 const bundle = process.env.RUNG_BUNDLE;
 const url = (file) => pathToFileURL(join(folder, file)).href;
-const { RungError, RungWorker, loadBundle, upstream } = await import(url("node.js"));
+const { RungError, RungWorker, certified, loadBundle, upstream } = await import(url("node.js"));
 
 const files = await loadBundle(bundle);
 const worker = new RungWorker(files);
@@ -35,6 +36,21 @@ async function served(handle, work) {
     return await work(`http://127.0.0.1:${server.address().port}/`);
   } finally {
     server.closeAllConnections();
+    server.close();
+  }
+}
+
+/** What `certified` makes of a tier that says this, whatever it is asked. A shared key stands for certificates. */
+async function answeredOnce(text) {
+  const [shared, psk] = [{ ciphers: "PSK", maxVersion: "TLSv1.2" }, Buffer.alloc(32, 7)];
+  const said = (socket) => socket.once("data", () => socket.end(text)).on("error", () => {});
+  const server = createTlsServer({ ...shared, pskCallback: () => psk }, said).listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const known = { pskCallback: () => ({ psk, identity: "edge" }), checkServerIdentity: () => undefined };
+  try {
+    const address = `https://127.0.0.1:${server.address().port}/`;
+    return await certified({ ...shared, ...known })(address, { method: "POST", body: "{}" });
+  } finally {
     server.close();
   }
 }
@@ -144,6 +160,17 @@ test("an upstream is asked as it wants to be, and a problem is no reply", async 
   );
   assert.equal(answer.degradation, 1);
   assert.deepEqual(asked, [["POST", "/v1/escalate", "application/cbor", "7"], true]);
+});
+
+test("a tier above that answers without a body is no end of the process", async () => {
+  const reply = await answeredOnce("HTTP/1.1 204 No Content\r\n\r\n");
+  assert.deepEqual([reply.status, await reply.text()], [204, ""]);
+  for (const status of [205, 304]) {
+    const reply = await answeredOnce(`HTTP/1.1 ${status} Bare\r\ncontent-length: 0\r\n\r\n`);
+    assert.deepEqual([reply.status, reply.body], [status, null]);
+  }
+  // No `Response` can have this status.
+  await assert.rejects(answeredOnce("HTTP/1.1 777 Odd\r\ncontent-length: 0\r\n\r\n"), RangeError);
 });
 
 test("a bundle is loaded from a folder, its address, a server or a function", async () => {

@@ -123,6 +123,15 @@ impl<L: Loader> Generations<L> {
         self.slots.get(model).map(|slot| slot.held().pick(below))
     }
 
+    /// The current generation of the model that is named, or of the first where none is.
+    #[must_use]
+    pub fn named(&self, model: Option<&str>) -> Option<Arc<Generation<L::Model>>> {
+        match model {
+            Some(name) => self.take(name, None),
+            None => self.slots.values().next().map(Slot::current),
+        }
+    }
+
     /// The current generation of each model, by name.
     #[must_use]
     pub fn current(&self) -> Vec<Arc<Generation<L::Model>>> {

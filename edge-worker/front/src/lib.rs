@@ -28,6 +28,7 @@ mod listen;
 pub mod logging;
 pub mod metrics;
 mod openapi;
+mod panicked;
 mod popular;
 mod problem;
 mod quic;
@@ -43,6 +44,7 @@ mod trace;
 
 pub use cors::{Cors, Origins};
 pub use drain::Drained;
+pub use panicked::panicked;
 pub use ranker::{Call, Escalated, Failure, Found, Given, Health, Popular, Ranker, Serving};
 pub use request_id::{REQUEST_ID, RequestId};
 pub use serve::{Front, StartError, serve};

@@ -29,6 +29,8 @@ pub(crate) enum Problem {
     Encoding,
     /// The body is longer than this.
     BodyTooLong { limit: usize },
+    /// The body of an operator's order is longer than this.
+    OrderTooLong { limit: usize },
     /// The body took longer than this.
     BodyTooSlow { limit: Duration },
     /// The body broke off.
@@ -107,7 +109,9 @@ impl Problem {
             Self::Encoding => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "urn:rung:problem:unsupported-encoding", "Unsupported content encoding")
             }
-            Self::BodyTooLong { .. } => (S::PAYLOAD_TOO_LARGE, "urn:rung:problem:body-too-long", "Body too long"),
+            Self::BodyTooLong { .. } | Self::OrderTooLong { .. } => {
+                (S::PAYLOAD_TOO_LARGE, "urn:rung:problem:body-too-long", "Body too long")
+            }
             Self::BodyTooSlow { .. } => (S::REQUEST_TIMEOUT, "urn:rung:problem:body-too-slow", "Body too slow"),
             Self::BodyBroken { .. } => (S::BAD_REQUEST, "urn:rung:problem:body-broken", "Body broke off"),
             Self::Malformed { .. } => (S::UNPROCESSABLE_ENTITY, "urn:rung:problem:malformed", "Malformed body"),
@@ -129,6 +133,9 @@ impl Problem {
             Self::MediaType { expected } => format!("send `content-type: {expected}`"),
             Self::Encoding => "send the body with `content-encoding: gzip`, or without one".to_owned(),
             Self::BodyTooLong { limit } => format!("a body may have {limit} bytes; send fewer candidates"),
+            Self::OrderTooLong { limit } => {
+                format!("the body of this order may have {limit} bytes; of a longer delta make several")
+            }
             Self::BodyTooSlow { limit } => format!("the body was not there within {limit:?}"),
             Self::BodyBroken { reason } => format!("the body could not be read to its end: {reason}"),
             Self::Malformed { reason } => reason.clone(),
@@ -153,6 +160,7 @@ impl Problem {
             | Self::MediaType { .. }
             | Self::Encoding
             | Self::BodyTooLong { .. }
+            | Self::OrderTooLong { .. }
             | Self::BodyTooSlow { .. }
             | Self::BodyBroken { .. }
             | Self::Malformed { .. }
@@ -214,6 +222,7 @@ impl Problem {
             Self::NotFound { .. }
             | Self::HeadTooLong { .. }
             | Self::BodyTooLong { .. }
+            | Self::OrderTooLong { .. }
             | Self::BodyTooSlow { .. }
             | Self::BodyBroken { .. }
             | Self::Malformed { .. }

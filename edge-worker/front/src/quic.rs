@@ -12,7 +12,7 @@ mod metered;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ConnectionError, Incoming, TransportConfig, VarInt};
+use quinn::{ConnectionError, EndpointConfig, Incoming, TokioRuntime, TransportConfig, VarInt};
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -42,6 +43,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What may wait to be acknowledged by one client.
 const SEND_WINDOW: u64 = 1 << 20;
+/// What the one socket for all clients may hold, as far as the system lets it (`net.core.rmem_max`, `wmem_max`): more
+/// than it gives to those that do not ask.
+const SOCKET_BUFFER: usize = 7_500_000;
 /// How often a silent client is asked whether it is still there, and when it is given up.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_MS: u32 = 30_000;
@@ -57,7 +61,9 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn bind(address: SocketAddr, secure: Secure, each: tcp::Bounds) -> io::Result<Self> {
-        let endpoint = quinn::Endpoint::server(config(&secure.rotation.current(), each), address)?;
+        let config = config(&secure.rotation.current(), each);
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = quinn::Endpoint::new(EndpointConfig::default(), Some(config), socket(address)?, runtime)?;
         Ok(Self { endpoint, secure, each })
     }
 
@@ -110,6 +116,19 @@ impl Endpoint {
     }
 }
 
+fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    let buffers = SockRef::from(&socket);
+    // Whoever has set more for every socket meant it.
+    if buffers.recv_buffer_size()? < SOCKET_BUFFER {
+        buffers.set_recv_buffer_size(SOCKET_BUFFER)?;
+    }
+    if buffers.send_buffer_size()? < SOCKET_BUFFER {
+        buffers.set_send_buffer_size(SOCKET_BUFFER)?;
+    }
+    Ok(socket)
+}
+
 /// One connection, from its first datagram on.
 async fn one<A, R>(incoming: Incoming, secure: Secure, answer: A, bounds: Bounds, mut stage: StageWatch)
 where
@@ -149,4 +168,21 @@ fn config(tls: &ServerConfig, each: tcp::Bounds) -> quinn::ServerConfig {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_of_a_listener_asks_for_more_than_others_have() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (plain, ours) = (UdpSocket::bind(any).expect("a port"), socket(any).expect("a port"));
+        let sizes = |socket: &UdpSocket| {
+            let socket = SockRef::from(socket);
+            (socket.recv_buffer_size().expect("a size"), socket.send_buffer_size().expect("a size"))
+        };
+        let (plain, ours) = (sizes(&plain), sizes(&ours));
+        assert!(ours.0 > plain.0 && ours.1 > plain.1, "{ours:?}, and {plain:?} for others");
+    }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use shared_model::bundle::Edition;
 use shared_model::wire::{Answer, Part, RankRequest, Refusal, Stamp, Tier, Whole, Why};
 
 use crate::RequestId;
@@ -128,6 +129,22 @@ pub struct Popular {
     pub items: Vec<(String, f32)>,
     /// What the list comes from.
     pub stamp: Stamp,
+}
+
+impl Popular {
+    /// The list of a geo, or of everywhere, where the catalog says nothing of it.
+    #[must_use]
+    pub fn of(edition: &Edition, geo: Option<&str>, k: usize) -> Self {
+        let (manifest, catalog) = (edition.manifest(), edition.catalog());
+        let geo = geo.and_then(|geo| catalog.geo(geo));
+        Self {
+            model: manifest.model.clone(),
+            version: manifest.version.clone(),
+            geo: geo.map(|geo| geo.name().to_owned()),
+            items: catalog.most_popular(geo, k),
+            stamp: edition.stamp(),
+        }
+    }
 }
 
 /// Why there is no answer.

@@ -23,7 +23,22 @@ export function certified(tls) {
   const agent = new Agent({ keepAlive: true, ...tls });
   return (url, { method, headers, body, signal }) =>
     new Promise((resolve, reject) => {
-      const told = (response) => resolve(new Response(Readable.toWeb(response), { status: response.statusCode }));
+      // What is thrown in a listener ends the process.
+      const told = (response) => {
+        try {
+          resolve(answered(response));
+        } catch (error) {
+          response.destroy();
+          reject(error);
+        }
+      };
       request(url, { agent, method, headers, signal }, told).on("error", reject).end(body);
     });
+}
+
+/** A `Response` of some statuses may have no body, not even an empty one. */
+function answered(response) {
+  const bare = [204, 205, 304].includes(response.statusCode);
+  if (bare) response.resume();
+  return new Response(bare ? null : Readable.toWeb(response), { status: response.statusCode });
 }

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use front::Serving;
 use front::generations::{Loader, Weights};
-use front::{Popular, Serving};
 use shared_model::bundle::Edition;
 use shared_model::ladder::{self, Fallback, Ladder, Parts, TierLimits, without_model};
 use shared_model::variant::VariantName;
@@ -134,19 +134,6 @@ impl Served {
         }
     }
 
-    /// The list of a geo, or of everywhere, where the catalog says nothing of it.
-    pub(crate) fn popular(&self, geo: Option<&str>, k: usize) -> Popular {
-        let (manifest, catalog) = (self.edition.manifest(), self.edition.catalog());
-        let geo = geo.and_then(|geo| catalog.geo(geo));
-        Popular {
-            model: manifest.model.clone(),
-            version: manifest.version.clone(),
-            geo: geo.map(|geo| geo.name().to_owned()),
-            items: catalog.most_popular(geo, k),
-            stamp: self.edition.stamp(),
-        }
-    }
-
     /// What the front tells of it.
     pub(crate) fn serving(&self) -> Serving {
         let manifest = self.edition.manifest();
@@ -162,6 +149,7 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
+    use front::Popular;
     use front::generations::{BundleSource, Read};
     use shared_model::bundle::{CATALOG, FEATURES, MANIFEST};
     use shared_model::wire::Candidate;
@@ -214,9 +202,9 @@ mod tests {
     fn lists_what_is_popular_in_a_geo_or_everywhere() {
         let (served, _) = sample::prepared(sample_bundle().path(), Tier::Edge);
         let ids = |list: &Popular| list.items.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        let germany = served.popular(Some("de"), 2);
+        let germany = Popular::of(&served.edition, Some("de"), 2);
         assert_eq!((germany.geo.as_deref(), ids(&germany)), (Some("DE"), vec!["m9".to_owned(), "m8".to_owned()]));
-        let nowhere = served.popular(Some("us"), 2);
+        let nowhere = Popular::of(&served.edition, Some("us"), 2);
         assert_eq!((nowhere.geo.as_deref(), ids(&nowhere)), (None, vec!["m0".to_owned(), "m1".to_owned()]));
     }
 

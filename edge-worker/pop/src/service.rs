@@ -65,11 +65,8 @@ impl Ranker for Service {
 
     fn popular(&self, model: Option<&str>, geo: Option<&str>, k: usize) -> Result<Popular, Failure> {
         let unknown = || Failure::UnknownModel(model.unwrap_or_default().to_owned());
-        let generation = match model {
-            Some(name) => self.models.take(name, None),
-            None => self.models.current().into_iter().next(),
-        };
-        Ok(generation.ok_or_else(unknown)?.model.served.popular(geo, k))
+        let generation = self.models.named(model).ok_or_else(unknown)?;
+        Ok(Popular::of(&generation.edition, geo, k))
     }
 
     fn health(&self) -> Health {

@@ -194,12 +194,23 @@ impl Upstream {
                     second.await
                 }
             },
-            whole = second.as_mut() => {
-                if up.heard() == heard {
-                    up.give_up();
+            whole = second.as_mut() => match whole {
+                Ok(whole) => {
+                    if up.heard() == heard {
+                        up.give_up();
+                    }
+                    Ok(whole)
                 }
-                whole
-            }
+                // Then HTTP/3 is all there is, late or not.
+                Err(missing) => match third.await {
+                    Ok(whole) => Ok(whole),
+                    Err(reason) => {
+                        tracing::debug!(request_id = %id, reason, "HTTP/3 failed a request, and HTTP/2 did");
+                        up.retire();
+                        Err(missing)
+                    }
+                },
+            },
         }
     }
 

@@ -45,10 +45,10 @@ impl Http3 {
         let Open { mut requests, .. } = self.connection(&authority).await?;
         let (head, body) = request.into_parts();
         let mut stream = requests.send_request(Request::from_parts(head, ())).await?;
-        if !body.is_empty() {
-            stream.send_data(body).await?;
+        // A tier that has answered already may not want the rest; one that is gone has no answer either.
+        if body.is_empty() || stream.send_data(body).await.is_ok() {
+            let _ = stream.finish().await;
         }
-        stream.finish().await?;
         let (head, ()) = stream.recv_response().await?.into_parts();
         let mut body = BytesMut::new();
         while let Some(mut data) = stream.recv_data().await? {

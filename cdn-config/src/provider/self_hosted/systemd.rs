@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{NOTICE, Site};
 use crate::render::fill;
-use crate::{Device, Role, Tier, Worker};
+use crate::{Config, Device, Pop, Role, Tier, Worker};
 
 /// Descriptors beside those of clients: the module, bundles, the tier above, listeners, timers, the log.
 const FILES_BESIDE: usize = 1_024;
@@ -23,6 +23,7 @@ const REGION_GENERATIONS: usize = 4;
 pub(super) fn unit(site: &Site<'_>) -> String {
     let config = site.config;
     let max_connections = config.limits().max_connections();
+    let doors = if config.listen().tiers().is_some() { ", for clients and again for the tiers below" } else { "" };
     let patience = config.tier().drain_patience().as_secs();
     fill(
         include_str!("unit.service"),
@@ -33,8 +34,8 @@ pub(super) fn unit(site: &Site<'_>) -> String {
             ("config", &site.home.join("rung.toml").display().to_string()),
             ("patience", &patience.to_string()),
             ("stop", &(patience + AFTER_DRAIN_SECS).to_string()),
-            ("max_connections", &max_connections.to_string()),
-            ("files", &(max_connections + FILES_BESIDE).to_string()),
+            ("max_connections", &format!("{max_connections}{doors}")),
+            ("files", &(connections(config) + FILES_BESIDE).to_string()),
             ("memory", &memory(site)),
             ("capabilities", capabilities(site)),
             ("protect_home", if names_below(site, &["/home", "/root", "/run/user"]) { "read-only" } else { "yes" }),
@@ -46,16 +47,24 @@ pub(super) fn unit(site: &Site<'_>) -> String {
     )
 }
 
+/// How many may be open. The tiers below have places of their own.
+fn connections(config: &Config) -> usize {
+    let (listen, max) = (config.listen(), config.limits().max_connections());
+    let of_clients = if listen.http().is_some() || listen.https().is_some() { max } else { 0 };
+    of_clients + if listen.tiers().is_some() { max } else { 0 }
+}
+
 /// A ceiling from what the document allows, where it says how much that is.
 fn memory(site: &Site<'_>) -> String {
     let config = site.config;
     let guests = |worker: &Worker| Some(config.models().len() * worker.instances()? * worker.memory_mib());
-    let guests = match config.role() {
-        Role::Edge(pop) => guests(pop.worker()).map(|guests| guests * EDGE_GENERATIONS),
-        Role::Region(pop) => guests(pop.worker()).map(|guests| guests * REGION_GENERATIONS),
+    let of_pop = |pop: &Pop, generations| Some((guests(pop.worker())? * generations, pop.cache().max_mib()));
+    let ranking = match config.role() {
+        Role::Edge(pop) => of_pop(pop, EDGE_GENERATIONS),
+        Role::Region(pop) => of_pop(pop, REGION_GENERATIONS),
         Role::Origin(_) => None,
     };
-    let Some(guests) = guests else {
+    let Some((guests, cache)) = ranking else {
         let why = match config.tier() {
             Tier::Edge | Tier::Region => "worker.instances is left to the machine: set it for a ceiling in bytes.",
             Tier::Origin => "A model at full precision takes what it takes.",
@@ -65,11 +74,11 @@ fn memory(site: &Site<'_>) -> String {
     let limits = config.limits();
     // A body, and what is decoded from it.
     let requests = (2 * limits.max_in_flight() * limits.max_body_bytes()).div_ceil(1 << 20);
-    let connections = (limits.max_connections() * CONNECTION_KIB).div_ceil(1 << 10);
+    let connections = (connections(config) * CONNECTION_KIB).div_ceil(1 << 10);
     format!(
-        "# In MiB: guests, while bundles are swapped, {guests}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\
+        "# In MiB: guests, while bundles are swapped, {guests}, answers kept {cache}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\
          MemoryMax={}M",
-        guests + requests + connections + RESIDENT_MIB
+        guests + cache + requests + connections + RESIDENT_MIB
     )
 }
 

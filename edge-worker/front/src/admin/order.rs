@@ -73,7 +73,7 @@ where
     let read = Limited::new(body.map_err(|error| error.to_string()), max).collect();
     match tokio::time::timeout(within, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLong { limit: max }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::OrderTooLong { limit: max }),
         Ok(Err(error)) => Err(Problem::BodyBroken { reason: error.to_string() }),
         Err(_) => Err(Problem::BodyTooSlow { limit: within }),
     }

@@ -1,9 +1,10 @@
 //! Why a bundle, or a delta of its catalog, is refused; each names the file and the reason.
 
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 
-use shared_model::bundle::{EditionError, MANIFEST};
+use shared_model::bundle::{EditionError, MANIFEST, delta_file};
 use thiserror::Error;
 
 /// Why what is in a folder is not served.
@@ -11,7 +12,15 @@ use thiserror::Error;
 pub enum Fault {
     /// The folder itself.
     #[error("{0}")]
-    Folder(std::io::Error),
+    Folder(io::Error),
+    /// A file is there and cannot be read, which says nothing of what is in it.
+    #[error("{file}: cannot be read: {error}")]
+    Unreadable {
+        /// Its name, within the bundle's folder.
+        file: String,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] EditionError),
@@ -55,6 +64,29 @@ pub enum Fault {
     /// The tier cannot run it.
     #[error("it cannot be run here: {0}")]
     Load(String),
+}
+
+impl Fault {
+    /// Whether it may be gone at the next look though nothing in the folder has changed: the system had no descriptor
+    /// left, or the disk was away.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Folder(error) => error.kind() != io::ErrorKind::NotFound,
+            Self::Unreadable { .. } => true,
+            Self::Bundle(_)
+            | Self::Delta { .. }
+            | Self::Model { .. }
+            | Self::Older { .. }
+            | Self::Version { .. }
+            | Self::Load(_) => false,
+        }
+    }
+
+    /// Of a catalog that cannot be run.
+    pub(super) fn unfit(revision: u64, why: &dyn Error) -> Self {
+        let reason = format!("the catalog after it cannot be run here: {why}");
+        Self::Delta { file: delta_file(revision), reason }
+    }
 }
 
 /// A bundle is refused.

@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use shared_model::bundle::{DELTAS, delta_file};
 use shared_model::limits::MAX_DELTA_BYTES;
+
+use super::Fault;
 
 /// More entries than any bundle's folder has; those after them are not looked at.
 const MAX_ENTRIES: usize = 1024;
@@ -53,9 +56,30 @@ fn inode(_: &Metadata) -> u64 {
 }
 
 /// Reads files of a folder, each of a length that its reader names and one byte more at most.
-pub(super) fn reader(folder: &Path) -> impl FnMut(&str, u64) -> Result<Vec<u8>, String> {
-    let folder = folder.to_owned();
-    move |file, max| bounded(&folder.join(file), max).map_err(|error| error.to_string())
+pub(super) struct Reader<'a> {
+    folder: &'a Path,
+    unreadable: Option<Fault>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn of(folder: &'a Path) -> Self {
+        Self { folder, unreadable: None }
+    }
+
+    pub(super) fn read(&mut self, file: &str, max: u64) -> Result<Vec<u8>, String> {
+        bounded(&self.folder.join(file), max).map_err(|error| {
+            let text = error.to_string();
+            if error.kind() != io::ErrorKind::NotFound {
+                self.unreadable = Some(Fault::Unreadable { file: file.to_owned(), error });
+            }
+            text
+        })
+    }
+
+    /// What the system did not read, if that is the reason; else the one that is given.
+    pub(super) fn fault(self, or: impl Into<Fault>) -> Fault {
+        self.unreadable.unwrap_or_else(|| or.into())
+    }
 }
 
 /// The delta that leads to `revision`, if there is one.
@@ -78,8 +102,8 @@ fn bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 pub(super) fn put_delta(folder: &Path, revision: u64, bytes: &[u8]) -> io::Result<()> {
     let place = folder.join(delta_file(revision));
     fs::create_dir_all(folder.join(DELTAS))?;
-    let written = place.with_extension(format!("{}.tmp", std::process::id()));
-    let result = write(&written, bytes).and_then(|()| fs::hard_link(&written, &place));
+    let (written, file) = beside(&place)?;
+    let result = write(file, bytes).and_then(|()| fs::hard_link(&written, &place));
     let removed = fs::remove_file(&written);
     match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(folder, revision)? {
@@ -90,8 +114,18 @@ pub(super) fn put_delta(folder: &Path, revision: u64, bytes: &[u8]) -> io::Resul
     }
 }
 
-fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+/// A new file beside `place`. Tiers in containers share a folder, and perhaps their process's number.
+fn beside(place: &Path) -> io::Result<(PathBuf, File)> {
+    loop {
+        let path = place.with_extension(format!("{:016x}.tmp", RandomState::new().hash_one(())));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return Ok((path, opened?)),
+        }
+    }
+}
+
+fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -113,6 +147,19 @@ mod tests {
         assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
         let left: Vec<_> = fs::read_dir(folder.path().join(DELTAS)).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["000001.jsonl"], "nothing half-written is left");
+    }
+
+    #[test]
+    fn what_another_process_of_the_same_number_is_writing_is_left_alone() {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir_all(folder.path().join(DELTAS)).unwrap();
+        let other = folder.path().join(delta_file(1)).with_extension(format!("{}.tmp", std::process::id()));
+        fs::write(&other, b"half").unwrap();
+        put_delta(folder.path(), 1, b"one").unwrap();
+        assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(fs::read(other).unwrap(), b"half");
+        let beside = || beside(&folder.path().join(delta_file(1))).unwrap().0;
+        assert_ne!(beside(), beside());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use shared_model::bundle::Edition;
 use shared_model::variant::VariantName;
+use shared_model::wire::Stamp;
 
 use super::held::Held;
 use super::look::{Found, Work, read};
 use super::metrics::{Outcome, SwapMetrics};
-use super::{BundleRefused, BundleSource, Generation, Generations, LoadError, Loader, OpenError, Slot, Weights};
+use super::{BundleRefused, BundleSource, Fault, Generation, Generations, LoadError, Loader, OpenError, Slot, Weights};
 use crate::metrics::Registry;
 
 /// The bundles of a tier, read and verified; nothing is loaded yet.
@@ -28,7 +29,8 @@ impl Read {
         let mut bundles: Vec<(BundleSource, Edition, Vec<u8>, Option<String>)> = Vec::new();
         for source in sources {
             let refused = |reason| BundleRefused { folder: source.folder.clone(), reason };
-            let Found { edition, weights, refused: delta } = read(&source.folder, variant, None).map_err(refused)?;
+            let found = read(&source.folder, variant, None, u64::MAX).map_err(refused)?;
+            let Found { edition, weights, refused: delta } = found;
             let model = &edition.manifest().model;
             if bundles.iter().any(|(_, other, ..)| other.manifest().model == *model) {
                 return Err(OpenError::SameModel { folder: source.folder.clone(), model: model.clone() });
@@ -39,7 +41,8 @@ impl Read {
         Ok(Self { bundles })
     }
 
-    /// Makes the models, and watches the folders from then on, for as long as anyone has what is returned.
+    /// Makes the models, and watches the folders from then on, for as long as anyone has what is returned. A catalog that
+    /// cannot be run gives way to the newest before it that can, and the delta after that one is refused.
     ///
     /// # Errors
     /// The first that cannot be made.
@@ -53,8 +56,17 @@ impl Read {
         for (source, edition, weights, refused) in self.bundles {
             let manifest = edition.manifest();
             let name = manifest.model.clone();
-            let failed = |error| LoadError { folder: source.folder.clone(), model: name.clone(), error };
-            let model = loader.load(&edition, Weights::Bytes(weights)).map_err(failed)?;
+            let (edition, model, refused) = match loader.load(&edition, Weights::Bytes(weights)) {
+                Ok(model) => (edition, model, refused),
+                Err(error) => match before(&loader, &source, edition.stamp(), error) {
+                    Ok((edition, model, reason)) => {
+                        let refused = BundleRefused { folder: source.folder.clone(), reason };
+                        (edition, model, Some(refused.to_string()))
+                    }
+                    Err(error) => return Err(LoadError { folder: source.folder, model: name, error }),
+                },
+            };
+            let manifest = edition.manifest();
             let (version, stamp) = (&manifest.version, edition.stamp());
             tracing::info!(model = name, version, bundle = %stamp.bundle, catalog = stamp.catalog, "serving");
             metrics.runs(&edition);
@@ -70,4 +82,35 @@ impl Read {
         generations.watch();
         Ok(generations)
     }
+}
+
+/// The newest edition before `unfit` that can be run, and what is wrong with the delta after it. By halves: each try
+/// costs a load, and the deltas may be many.
+fn before<L: Loader>(
+    loader: &L,
+    source: &BundleSource,
+    unfit: Stamp,
+    error: L::Error,
+) -> Result<(Edition, L::Model, Fault), L::Error> {
+    let read_to = |running: Option<&Edition>, revision| read(&source.folder, loader.variant(), running, revision);
+    // If the bundle cannot be run as it came, or is gone, the deltas are not to blame.
+    let Ok(Found { mut edition, weights: Some(weights), .. }) = read_to(None, 0) else { return Err(error) };
+    if edition.stamp().bundle != unfit.bundle || edition.stamp() == unfit {
+        return Err(error);
+    }
+    let mut model = loader.load(&edition, Weights::Bytes(weights))?;
+    let mut refused = (unfit.catalog, error);
+    while refused.0 - edition.stamp().catalog > 1 {
+        let half = refused.0.midpoint(edition.stamp().catalog);
+        let next = match read_to(Some(&edition), half) {
+            Ok(Found { edition, weights: None, .. }) if edition.stamp().catalog == half => edition,
+            // The folder changes: the watch will see.
+            Ok(_) | Err(_) => break,
+        };
+        match loader.load(&next, Weights::Of(&model)) {
+            Ok(made) => (edition, model) = (next, made),
+            Err(error) => refused = (half, error),
+        }
+    }
+    Ok((edition, model, Fault::unfit(refused.0, &refused.1)))
 }

@@ -1,11 +1,13 @@
 //! What an operator may ask for: a look at the folders now, a rollback by name, another revision of a catalog.
 
 use serde::{Deserialize, Serialize};
-use shared_model::bundle::{Bundle, delta_file};
+use shared_model::bundle::delta_file;
 use shared_model::catalog::Delta;
 use thiserror::Error;
 
-use super::{BundleRefused, Fault, Generations, Loader, Slot, folder};
+use super::look::{caught, digest};
+use super::metrics::Outcome;
+use super::{BundleRefused, Fault, Generation, Generations, Loader, Slot, Weights, folder};
 
 /// The orders of the admin listener. They block.
 pub trait Operations: Send + Sync {
@@ -18,7 +20,7 @@ pub trait Operations: Send + Sync {
     /// Something in them is refused; what could be swapped is.
     fn reload(&self, order: &Reload) -> Result<Vec<Running>, OrderError>;
 
-    /// Takes a delta: verifies it against the running catalog, puts it into the bundle's folder and applies it.
+    /// Takes a delta: verifies and loads it, puts it into the bundle's folder and into service.
     ///
     /// # Errors
     /// It is refused; the folder and the running catalog are as they were.
@@ -110,7 +112,8 @@ impl<L: Loader> Operations for Generations<L> {
         let delta = Delta::read(bytes).map_err(|error| OrderError::Refused(format!("the delta: {error}")))?;
         let slot = self.slot(delta.model())?;
         let refused = |reason| BundleRefused { folder: slot.source.folder.clone(), reason };
-        if slot.put(&delta, bytes).map_err(refused)? {
+        if caught(|| self.take_delta(slot, &delta, bytes)).map_err(refused)? {
+            // Later ones may have waited for it.
             self.look(slot, None)?;
         }
         Ok(slot.running())
@@ -121,27 +124,30 @@ impl<L: Loader> Generations<L> {
     fn slot(&self, model: &str) -> Result<&Slot<L::Model>, OrderError> {
         self.slots.get(model).ok_or_else(|| OrderError::UnknownModel(model.to_owned()))
     }
-}
 
-impl<M> Slot<M> {
-    /// Puts a delta that fits the running catalog into the folder; `false` if it has been applied before.
-    fn put(&self, delta: &Delta, bytes: &[u8]) -> Result<bool, Fault> {
-        let _alone = self.work();
-        let folder = self.source.folder.canonicalize().map_err(Fault::Folder)?;
-        let (running, revision) = (self.current(), delta.revision());
+    /// Puts a delta that fits the running catalog into the folder and into service; `false` if it has been applied
+    /// before. It is loaded first: what is in the folder is there for good, and for every tier that serves from it.
+    fn take_delta(&self, slot: &Slot<L::Model>, delta: &Delta, bytes: &[u8]) -> Result<bool, Fault> {
+        let _alone = slot.work();
+        let folder = slot.source.folder.canonicalize().map_err(Fault::Folder)?;
+        let (running, revision) = (slot.current(), delta.revision());
         let at_fault = |reason: String| Fault::Delta { file: delta_file(revision), reason };
-        if Bundle::read(&[], folder::reader(&folder))?.digest != running.stamp().bundle {
+        if digest(&folder)? != running.stamp().bundle {
             return Err(at_fault("the folder holds another bundle than the one that runs: reload it first".to_owned()));
         }
         let there = || folder::delta(&folder, revision).is_ok_and(|there| there.as_deref() == Some(bytes));
         if revision <= running.stamp().catalog && there() {
             return Ok(false);
         }
-        running.edition.after(delta).map_err(|error| at_fault(error.to_string()))?;
+        let edition = running.edition.after(delta).map_err(|error| at_fault(error.to_string()))?;
+        let model = self.model(&edition, Weights::Of(&running.model))?;
         folder::put_delta(&folder, revision, bytes).map_err(|error| at_fault(error.to_string()))?;
+        self.swap(slot, Generation { edition, model }, Outcome::Catalog);
         Ok(true)
     }
+}
 
+impl<M> Slot<M> {
     fn running(&self) -> Running {
         let current = self.current();
         let (manifest, stamp) = (current.edition.manifest(), current.stamp());

@@ -1,6 +1,8 @@
 //! Swaps, deltas and refusals, with a loader that counts and can be told to fail. Polls are made by hand: the watch is
 //! too slow to do so.
 
+mod refusals;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,8 +21,17 @@ struct Toy {
     items: usize,
 }
 
-#[derive(Default)]
-struct ToyLoader(AtomicUsize);
+struct ToyLoader {
+    loads: AtomicUsize,
+    /// The most items that it has room for.
+    room: AtomicUsize,
+}
+
+impl Default for ToyLoader {
+    fn default() -> Self {
+        Self { loads: AtomicUsize::new(0), room: AtomicUsize::new(usize::MAX) }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("there is no room for it")]
@@ -42,13 +53,14 @@ impl Loader for ToyLoader {
         let loads = match weights {
             Weights::Bytes(bytes) => {
                 assert!(!bytes.is_empty());
-                self.0.fetch_add(1, Ordering::Relaxed) + 1
+                self.loads.fetch_add(1, Ordering::Relaxed) + 1
             }
             Weights::Of(toy) => toy.loads,
         };
         match edition.manifest().version.as_str() {
             "large" => Err(NoRoom),
             "panicking" => panic!("on purpose"),
+            _ if edition.catalog().len() > self.room.load(Ordering::Relaxed) => Err(NoRoom),
             _ => Ok(Toy { loads, items: edition.catalog().len() }),
         }
     }
@@ -79,9 +91,13 @@ impl Site {
     }
 
     fn open(root: TempDir) -> Self {
+        Self::open_with(root, ToyLoader::default())
+    }
+
+    fn open_with(root: TempDir, loader: ToyLoader) -> Self {
         let mut registry = crate::metrics::registry(Tier::Edge);
         let sources = [BundleSource { folder: root.path().join("bundle"), poll: Duration::from_secs(3600) }];
-        let all = Read::new(&sources, sample::VARIANT).unwrap().load(ToyLoader::default(), &mut registry).unwrap();
+        let all = Read::new(&sources, sample::VARIANT).unwrap().load(loader, &mut registry).unwrap();
         Self { root, registry, all }
     }
 
@@ -150,7 +166,7 @@ fn what_has_not_changed_is_not_loaded_again() {
     sample::write(&site.path("copy"), "1", 1);
     link(site.root.path(), "copy");
     site.poll();
-    assert_eq!(site.all.loader.0.load(Ordering::Relaxed), 1);
+    assert_eq!(site.all.loader.loads.load(Ordering::Relaxed), 1);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! The files are looked at every second, not read. Once they have looked the same twice in a row (a certificate and its
 //! key are written one after the other) and not as before, they are read; what is sound serves the connections that
-//! begin from then on, and those open go on. What is not sound is told once and left alone until it changes again.
+//! begin from then on, and those open go on. What is not sound is told once and left alone until it changes again; what
+//! the system cannot read just then is told once and tried again.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -153,6 +154,8 @@ impl Turn {
 struct Keeper<M> {
     material: M,
     looks: Looks,
+    /// The state that could not be read and has been told.
+    unreadable: Option<Look>,
     /// Sound, and not valid yet.
     waiting: Option<M>,
 }
@@ -160,14 +163,22 @@ struct Keeper<M> {
 impl<M: Material> Keeper<M> {
     fn new(material: M) -> Self {
         let looks = Looks::new(material.files().into_iter().map(|(_, stamp)| Some(stamp)).collect());
-        Self { material, looks, waiting: None }
+        Self { material, looks, unreadable: None, waiting: None }
     }
 
     /// One look, and what comes of it, if anything does.
     fn turn(&mut self, now: Duration) -> Option<Turn> {
-        if self.looks.changed(look(&self.material)) {
+        let seen = look(&self.material);
+        if self.looks.changed(&seen) {
             self.waiting = None;
-            return Some(match self.material.again() {
+            let again = self.material.again();
+            if let Err(error @ TlsError::Unreadable { .. }) = again {
+                let told = self.unreadable.replace(seen.clone()).is_some_and(|told| told == seen);
+                return (!told).then_some(Turn::Unfit(error));
+            }
+            self.unreadable = None;
+            self.looks.settle(seen);
+            return Some(match again {
                 Err(error) => Turn::Unfit(error),
                 Ok(new) => match new.validity().at(now) {
                     Standing::Expired(ago) => Turn::Expired(ago),
@@ -207,34 +218,35 @@ impl Looks {
         Self { read: first.clone(), last: first }
     }
 
-    /// Whether the files have changed and come to rest; true once a change.
-    fn changed(&mut self, now: Look) -> bool {
-        let at_rest = now == self.last;
-        let changed = at_rest && now != self.read;
-        if changed {
-            self.read = now;
-        } else {
-            self.last = now;
-        }
-        changed
+    /// Whether the files have changed and come to rest; true until they are settled.
+    fn changed(&mut self, now: &Look) -> bool {
+        let at_rest = *now == self.last;
+        self.last.clone_from(now);
+        at_rest && *now != self.read
+    }
+
+    /// They have been read in this state.
+    fn settle(&mut self, now: Look) {
+        self.read = now;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tempfile::TempDir;
 
     use super::*;
     use crate::tls::{Identity, Pem, Server};
 
-    /// A folder with a certificate and a key, gone with the value.
-    struct Folder(PathBuf);
+    /// A folder with a certificate and a key.
+    struct Folder(TempDir);
 
     impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rung-rotation-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).expect("a folder");
-            let folder = Self(path);
+        fn new() -> Self {
+            let folder = Self(TempDir::new().expect("a folder"));
             folder.write("localhost", 2000, 2100);
             folder
         }
@@ -245,19 +257,17 @@ mod tests {
                 (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
             let key = rcgen::KeyPair::generate().expect("a key");
             let made = params.self_signed(&key).expect("a certificate");
-            std::fs::write(self.0.join("tier.crt"), made.pem()).expect("written");
-            std::fs::write(self.0.join("tier.key"), key.serialize_pem()).expect("written");
+            std::fs::write(self.path("tier.crt"), made.pem()).expect("written");
+            std::fs::write(self.path("tier.key"), key.serialize_pem()).expect("written");
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.0.path().join(file)
         }
 
         fn server(&self) -> Server {
-            let identity = Identity::read(&self.0.join("tier.crt"), &self.0.join("tier.key")).expect("two files");
+            let identity = Identity::read(&self.path("tier.crt"), &self.path("tier.key")).expect("two files");
             Server::open(identity).expect("an identity")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
@@ -267,29 +277,30 @@ mod tests {
 
     #[test]
     fn a_change_is_read_once_and_only_when_it_has_come_to_rest() {
-        let folder = Folder::new("looks");
+        let folder = Folder::new();
         let looked = |text: &str| {
-            std::fs::write(folder.0.join("looked"), text).expect("written");
-            vec![std::fs::metadata(folder.0.join("looked")).ok().map(|found| Stamp::of(&found))]
+            std::fs::write(folder.path("looked"), text).expect("written");
+            vec![std::fs::metadata(folder.path("looked")).ok().map(|found| Stamp::of(&found))]
         };
         let (first, second, third) = (looked("1"), looked("12"), looked("123"));
         let mut looks = Looks::new(first.clone());
-        assert!(!looks.changed(first));
-        assert!(!looks.changed(second), "it may still be written");
-        assert!(!looks.changed(third.clone()), "it was still written");
-        assert!(looks.changed(third.clone()));
-        assert!(!looks.changed(third), "it has been read");
-        assert!(!looks.changed(vec![None]) && looks.changed(vec![None]), "a file that is gone has changed");
+        assert!(!looks.changed(&first));
+        assert!(!looks.changed(&second), "it may still be written");
+        assert!(!looks.changed(&third), "it was still written");
+        assert!(looks.changed(&third));
+        looks.settle(third.clone());
+        assert!(!looks.changed(&third), "it has been read");
+        assert!(!looks.changed(&vec![None]) && looks.changed(&vec![None]), "a file that is gone has changed");
     }
 
     #[test]
     fn a_sound_change_is_taken_and_an_unsound_one_is_told_once() {
-        let folder = Folder::new("turns");
+        let folder = Folder::new();
         let mut keeper = Keeper::new(folder.server());
         let before = keeper.material.config();
         assert!(keeper.turn(at(2026)).is_none());
 
-        std::fs::write(folder.0.join("tier.key"), "no key").expect("written");
+        std::fs::write(folder.path("tier.key"), "no key").expect("written");
         assert!(keeper.turn(at(2026)).is_none());
         assert!(matches!(keeper.turn(at(2026)), Some(Turn::Unfit(TlsError::NoKey { .. }))));
         assert!(keeper.turn(at(2026)).is_none());
@@ -301,9 +312,53 @@ mod tests {
         assert!(!Arc::ptr_eq(&before, &keeper.material.config()));
     }
 
+    /// Files that cannot be opened while there is no descriptor left.
+    #[derive(Clone, Debug)]
+    struct Scarce(Server, Arc<AtomicBool>);
+
+    impl Material for Scarce {
+        type Config = rustls::ServerConfig;
+
+        fn files(&self) -> Vec<(&Path, Stamp)> {
+            self.0.files()
+        }
+
+        fn again(&self) -> Result<Self, TlsError> {
+            if self.1.load(Ordering::Relaxed) {
+                let source = std::io::Error::other("too many open files");
+                return Err(TlsError::Unreadable { file: "tier.crt".to_owned(), source });
+            }
+            Ok(Self(self.0.again()?, self.1.clone()))
+        }
+
+        fn config(&self) -> Arc<rustls::ServerConfig> {
+            self.0.config()
+        }
+
+        fn validity(&self) -> Validity {
+            self.0.validity()
+        }
+    }
+
+    #[test]
+    fn what_the_system_cannot_read_for_a_while_is_told_once_and_taken_when_it_can() {
+        let folder = Folder::new();
+        let scarce = Arc::new(AtomicBool::new(true));
+        let mut keeper = Keeper::new(Scarce(folder.server(), scarce.clone()));
+        let before = keeper.material.config();
+        folder.write("localhost", 2020, 2050);
+        assert!(keeper.turn(at(2026)).is_none());
+        assert!(matches!(keeper.turn(at(2026)), Some(Turn::Unfit(TlsError::Unreadable { .. }))));
+        assert!(keeper.turn(at(2026)).is_none(), "it is told once");
+        assert!(Arc::ptr_eq(&before, &keeper.material.config()));
+        scarce.store(false, Ordering::Relaxed);
+        assert!(matches!(keeper.turn(at(2026)), Some(Turn::Taken)));
+        assert!(keeper.turn(at(2026)).is_none());
+    }
+
     #[test]
     fn an_expired_one_is_refused_and_one_of_the_future_waits() {
-        let folder = Folder::new("times");
+        let folder = Folder::new();
         let mut keeper = Keeper::new(folder.server());
         let before = keeper.material.config();
         folder.write("localhost", 2000, 2020);
@@ -320,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_told_of_a_change() {
-        let folder = Folder::new("told");
+        let folder = Folder::new();
         let mut rotation = Rotation::start(folder.server(), "https", TlsMetrics::default());
         let before = rotation.current();
         folder.write("localhost", 2001, 2100);

@@ -15,6 +15,7 @@ mod order;
 mod popular;
 mod problems;
 mod protocols;
+mod quic;
 mod rig;
 mod rotation;
 mod start;

@@ -44,7 +44,8 @@ async fn an_order_that_cannot_be_is_refused() {
     for body in ["{", r#"{"modle":"movies"}"#, "7"] {
         assert_eq!(rig.ordered("/v1/reload", body).await.status, 422, "{body}");
     }
-    assert_eq!(rig.ordered("/v1/reload", &" ".repeat(70_000)).await.status, 413);
+    let long = rig.ordered("/v1/reload", &" ".repeat(70_000)).await.is_problem(413, "body-too-long");
+    assert_eq!(long["detail"], "the body of this order may have 65536 bytes; of a longer delta make several");
     for path in ["/v1/reload", "/v1/catalog"] {
         assert_eq!(rig.asked(Method::GET, path).await.status, 405);
     }

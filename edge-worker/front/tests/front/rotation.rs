@@ -1,22 +1,14 @@
 //! Certificates change while requests go on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use front::tls::{self, Identity, Pem};
 use front::{Https, Limits, Settings};
 use shared_model::wire::Tier;
+use tempfile::TempDir;
 
 use crate::rig::{Client, RANK, Rig, TOO_LONG, asking, post};
-
-/// A folder of its own, gone with the value.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Writes a new certificate that vouches for itself.
 fn write(folder: &Path) {
@@ -25,11 +17,10 @@ fn write(folder: &Path) {
     std::fs::write(folder.join("tier.key"), made.signing_key.serialize_pem()).unwrap();
 }
 
-async fn rig() -> (Folder, Rig) {
-    let folder = Folder(std::env::temp_dir().join(format!("rung-front-rotation-{}", std::process::id())));
-    std::fs::create_dir_all(&folder.0).unwrap();
-    write(&folder.0);
-    let own = Identity::read(&folder.0.join("tier.crt"), &folder.0.join("tier.key")).unwrap();
+async fn rig() -> (TempDir, Rig) {
+    let folder = TempDir::new().unwrap();
+    write(folder.path());
+    let own = Identity::read(&folder.path().join("tier.crt"), &folder.path().join("tier.key")).unwrap();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = Settings {
         tier: Tier::Edge,
@@ -38,11 +29,11 @@ async fn rig() -> (Folder, Rig) {
         tiers: None,
         http3: true,
         admin: any,
-        limits: Limits::default(),
+        limits: Limits { header_timeout: TOO_LONG, ..Limits::default() },
         clients: front::Clients::default(),
         drain_notice: Duration::ZERO,
     };
-    let roots = Pem::read(&folder.0.join("tier.crt")).unwrap();
+    let roots = Pem::read(&folder.path().join("tier.crt")).unwrap();
     (folder, Rig::of(settings, own, roots).await)
 }
 
@@ -52,7 +43,7 @@ async fn a_new_certificate_is_used_and_open_connections_go_on() {
     let open = [rig.tls("http/1.1").await, rig.tls("h2").await, rig.tls("h3").await];
     assert!(rig.metric("edge_https_tls_certificate_expiry_timestamp_seconds").await > 0.0);
 
-    std::fs::write(folder.0.join("tier.crt"), "not a certificate").unwrap();
+    std::fs::write(folder.path().join("tier.crt"), "not a certificate").unwrap();
     let started = Instant::now();
     while rig.metric("edge_https_tls_reloads_total{outcome=\"unfit\"}").await == 0.0 {
         assert!(started.elapsed() < TOO_LONG, "it is not seen");
@@ -60,8 +51,8 @@ async fn a_new_certificate_is_used_and_open_connections_go_on() {
     }
     assert_eq!(rig.tls("h2").await.send(post(RANK, &asking("movies"))).await.status, 200, "the old one stays");
 
-    write(&folder.0);
-    let anew = tls::Client::anonymous(Pem::read(&folder.0.join("tier.crt")).unwrap()).unwrap();
+    write(folder.path());
+    let anew = tls::Client::anonymous(Pem::read(&folder.path().join("tier.crt")).unwrap()).unwrap();
     for protocol in ["h2", "h3"] {
         while Client::connect(rig.https, &anew, protocol).await.is_err() {
             assert!(started.elapsed() < TOO_LONG, "{protocol}: the new one is not used");

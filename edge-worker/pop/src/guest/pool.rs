@@ -3,13 +3,13 @@
 //! A job is one call of a guest. It is refused at the door when the queue is full, dropped when nobody waits for it,
 //! and fails alone when its guest fails: that guest's thread makes a new instance while the others go on.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use front::panicked;
 use shared_model::ladder::{Call, Outcome, Step};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
@@ -225,12 +225,7 @@ impl Shared {
 /// the instance, which is replaced.
 fn caught<T>(work: impl FnOnce() -> Result<T, GuestFault>) -> Result<T, GuestFault> {
     let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|panic| Err(GuestFault::Host(text(panic.as_ref()).to_owned())))
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let literal = || panic.downcast_ref::<&str>().copied();
-    panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("no message")
+    done.unwrap_or_else(|panic| Err(GuestFault::Host(panicked(panic.as_ref()).to_owned())))
 }
 
 /// Counted among the guests that can take a call, even if its thread should panic.

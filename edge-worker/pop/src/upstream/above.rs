@@ -25,6 +25,21 @@ pub(crate) fn identity() -> (Identity, Pem) {
     (Identity::new(certificate.clone(), Pem::new("above.key", made.signing_key.serialize_pem())), certificate)
 }
 
+fn settings(address: SocketAddr, tier: Tier, http3: bool, own: &Identity, roots: &Pem) -> front::Settings {
+    let tls = tls::Server::only_for(own.clone(), roots.clone()).expect("an identity");
+    front::Settings {
+        tier,
+        http: None,
+        https: None,
+        tiers: Some(front::Https { address, tls }),
+        http3,
+        admin: "127.0.0.1:0".parse().expect("an address"),
+        limits: Limits::default(),
+        clients: front::Clients::default(),
+        drain_notice: Duration::ZERO,
+    }
+}
+
 impl Above {
     pub(crate) async fn start<R: Ranker>(tier: Tier, ranker: R, http3: bool) -> Self {
         let (own, roots) = identity();
@@ -39,19 +54,19 @@ impl Above {
         own: Identity,
         roots: Pem,
     ) -> Self {
-        let tls = tls::Server::only_for(own.clone(), roots.clone()).expect("an identity");
-        let settings = front::Settings {
-            tier,
-            http: None,
-            https: None,
-            tiers: Some(front::Https { address, tls }),
-            http3,
-            admin: "127.0.0.1:0".parse().expect("an address"),
-            limits: Limits::default(),
-            clients: front::Clients::default(),
-            drain_notice: Duration::ZERO,
-        };
-        let registry = front::metrics::registry(tier);
+        Self::of(settings(address, tier, http3, &own, &roots), ranker, own, roots).await
+    }
+
+    /// An origin that takes less, over HTTP/3 as well.
+    pub(crate) async fn within<R: Ranker>(limits: Limits, ranker: R) -> Self {
+        let (own, roots) = identity();
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let settings = front::Settings { limits, ..settings(any, Tier::Origin, true, &own, &roots) };
+        Self::of(settings, ranker, own, roots).await
+    }
+
+    async fn of<R: Ranker>(settings: front::Settings, ranker: R, own: Identity, roots: Pem) -> Self {
+        let registry = front::metrics::registry(settings.tier);
         Self { front: front::serve(settings, Arc::new(ranker), registry).await.expect("a front"), own, roots }
     }
 

@@ -86,10 +86,10 @@ impl Up {
         let mut requests = self.requests.clone();
         let said = |error: h3::error::StreamError| error.to_string();
         let mut stream = requests.send_request(Request::from_parts(head, ())).await.map_err(said)?;
-        if !body.is_empty() {
-            stream.send_data(body).await.map_err(said)?;
+        // A tier that has answered already may not want the rest; one that is gone has no answer either.
+        if body.is_empty() || stream.send_data(body).await.is_ok() {
+            let _ = stream.finish().await;
         }
-        stream.finish().await.map_err(said)?;
         let status = stream.recv_response().await.map_err(said)?.status();
         let mut body = BytesMut::new();
         while let Some(mut data) = stream.recv_data().await.map_err(said)? {

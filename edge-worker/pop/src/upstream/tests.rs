@@ -1,5 +1,6 @@
 //! Tests against servers on the loopback, well-behaved and not.
 
+mod either;
 mod over_tls;
 mod wire;
 

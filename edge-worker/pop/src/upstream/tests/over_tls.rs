@@ -15,11 +15,11 @@ use super::{PATIENCE, answer, answered, ask, escalation, upstream};
 use crate::upstream::above::{self, Above};
 use crate::upstream::*;
 
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 /// A tier above that answers or refuses by the request's k; it takes its time over a k of 4, and says when it begins.
 #[derive(Clone, Default)]
-struct Ranking {
+pub(super) struct Ranking {
     begun: Arc<Notify>,
 }
 
@@ -45,19 +45,19 @@ impl Ranker for Ranking {
     }
 }
 
-fn shown(registry: &Registry) -> String {
+pub(super) fn shown(registry: &Registry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).expect("text");
     text
 }
 
 /// Whether the metrics have this line.
-fn counted(registry: &Registry, line: &str) -> bool {
+pub(super) fn counted(registry: &Registry, line: &str) -> bool {
     shown(registry).lines().any(|l| l == line)
 }
 
 /// Waits until escalations go by this protocol.
-async fn goes_by(registry: &Registry, protocol: &str) {
+pub(super) async fn goes_by(registry: &Registry, protocol: &str) {
     let begun = Instant::now();
     while !counted(registry, &format!("edge_upstream_protocol{{protocol=\"{protocol}\"}} 1")) {
         assert!(begun.elapsed() < LONG, "it is never {protocol}:\n{}", shown(registry));
@@ -72,7 +72,7 @@ async fn ask_slowly(upstream: &Upstream) -> Outcome {
     upstream.ask(slow, &RequestId::fresh(), Instant::now() + PATIENCE).await
 }
 
-fn watched(settings: UpstreamSettings) -> (Upstream, Registry) {
+pub(super) fn watched(settings: UpstreamSettings) -> (Upstream, Registry) {
     let mut registry = front::metrics::registry(Tier::Edge);
     let metrics = UpstreamMetrics::register(&mut registry);
     (Upstream::new(settings, metrics), registry)

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// A wire for datagrams to one place and back, which can be cut.
 pub(super) struct Wire {
     pub(super) cut: Arc<AtomicBool>,
     pub(super) address: SocketAddr,
+    tcp: AbortHandle,
     _tasks: JoinSet<()>,
 }
 
 impl Wire {
-    /// It lies before the UDP port of `to`; its own port passes TCP as well, and that is never cut.
+    /// It lies before the UDP port of `to`; its own port passes TCP as well, which is not cut with it.
     pub(super) async fn to(to: SocketAddr) -> Self {
         let (tcp, udp) = loop {
             let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -27,7 +28,7 @@ impl Wire {
         let address = tcp.local_addr().expect("an address");
         let cut = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let tcp = tasks.spawn(async move {
             let mut streams = JoinSet::new();
             while let Ok((mut near, _)) = tcp.accept().await {
                 streams.spawn(async move {
@@ -66,6 +67,11 @@ impl Wire {
                 let _ = socket.send(&datagram[..length]).await;
             }
         });
-        Self { cut, address, _tasks: tasks }
+        Self { cut, address, tcp, _tasks: tasks }
+    }
+
+    /// From now on there is nobody who takes TCP.
+    pub(super) fn cut_tcp(&self) {
+        self.tcp.abort();
     }
 }
