@@ -7,7 +7,7 @@ use shared_model::ladder::{Call, Ladder, Outcome, Parts, Step, TierLimits};
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Answer, Digest, Reason, Refusal, Reply, Stamp, Tier, Why};
 
-use crate::toy::{answered, call, escalated, ids, ladder, of, request, toy};
+use crate::toy::{answered, call, escalated, ids, ladder, ladder_of, of, request, toy, toy_with};
 
 #[test]
 fn answers_when_the_margin_reaches_the_threshold() {
@@ -93,6 +93,19 @@ fn an_unknown_item_goes_up_and_is_scored_with_defaults_when_nobody_is_there() {
 #[test]
 fn inline_features_take_the_place_of_the_catalogs() {
     let body = r#"{"model":"toy","k":2,"user":{"mood":1},
+#[test]
+fn an_unknown_item_goes_up_though_the_schema_needs_one_of_its_fields() {
+    let mut edge = ladder_of(&toy_with("missing = \"reject\""), Tier::Edge);
+    let (held, message) = escalated(edge.rank(&call(of(&["i4", "new", "i5"], r#","k":2"#))));
+    assert_eq!(message.why, Why::UnknownItem);
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!((ids(&answer), answer.degradation), (vec!["i5", "i4"], 1));
+    assert_eq!(answer.warnings, ["`new` is not in the catalog: scored with defaults"]);
+    let described = r#"{"model":"toy","user":{"mood":1},"candidates":["i4",{"id":"new","colour":"red"}]}"#;
+    let Step::Refused(refusal) = edge.rank(&call(request(described))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "candidates[1].quality", "who describes an item says what the schema needs");
+}
+
         "candidates":[{"id":"new","quality":50},{"id":"i9","quality":-1},"i3","i5"]}"#;
     let answer = answered(ladder(Tier::Edge).rank(&call(request(body))));
     assert_eq!(ids(&answer), ["new", "i5"]);
