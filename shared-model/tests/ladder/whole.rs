@@ -91,9 +91,6 @@ fn an_unknown_item_goes_up_and_is_scored_with_defaults_when_nobody_is_there() {
 }
 
 #[test]
-fn inline_features_take_the_place_of_the_catalogs() {
-    let body = r#"{"model":"toy","k":2,"user":{"mood":1},
-#[test]
 fn an_unknown_item_goes_up_though_the_schema_needs_one_of_its_fields() {
     let mut edge = ladder_of(&toy_with("missing = \"reject\""), Tier::Edge);
     let (held, message) = escalated(edge.rank(&call(of(&["i4", "new", "i5"], r#","k":2"#))));
@@ -106,6 +103,9 @@ fn an_unknown_item_goes_up_though_the_schema_needs_one_of_its_fields() {
     assert_eq!(refusal.field, "candidates[1].quality", "who describes an item says what the schema needs");
 }
 
+#[test]
+fn inline_features_take_the_place_of_the_catalogs() {
+    let body = r#"{"model":"toy","k":2,"user":{"mood":1},
         "candidates":[{"id":"new","quality":50},{"id":"i9","quality":-1},"i3","i5"]}"#;
     let answer = answered(ladder(Tier::Edge).rank(&call(request(body))));
     assert_eq!(ids(&answer), ["new", "i5"]);
@@ -176,12 +176,25 @@ fn a_tier_that_was_not_asked_is_gated() {
 
 #[test]
 fn many_defaults_are_told_in_few_words() {
-    let mut edge = ladder(Tier::Edge);
-    let many: Vec<String> = (0..10).map(|i| format!("new{i}")).collect();
-    let body = format!(r#"{{"model":"toy","k":2,"candidates":{many:?}}}"#);
-    let (held, _) = escalated(edge.rank(&call(request(&body))));
-    let answer = answered(edge.resume(&held, Outcome::Gone));
-    assert_eq!(answer.warnings.len(), 11, "ten items and a field");
+    let toy = toy();
+    let limits = TierLimits { max_candidates: 20, max_k: 5 };
+    let parts = Parts {
+        manifest: &toy.manifest,
+        schema: &toy.schema,
+        variant: &toy.variants[&VariantName::W4],
+        catalog: &toy.catalog,
+    };
+    let mut edge = Ladder::load(Tier::Edge, limits, parts).expect("a bundle");
+    let warnings = |edge: &mut Ladder, unknown: usize| {
+        let many: Vec<String> = (0..unknown).map(|i| format!("new{i}")).collect();
+        let body = format!(r#"{{"model":"toy","k":2,"candidates":{many:?}}}"#);
+        let (held, _) = escalated(edge.rank(&call(request(&body))));
+        answered(edge.resume(&held, Outcome::Gone)).warnings
+    };
+    assert_eq!(warnings(&mut edge, 15).len(), 16, "all of them: the items and a field");
+    let few = warnings(&mut edge, 20);
+    assert_eq!(few.len(), 16);
+    assert_eq!(few[15], "and 6 more were scored with defaults", "five items and a field are not named");
 }
 
 #[test]
