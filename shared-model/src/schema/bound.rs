@@ -9,7 +9,7 @@ impl Schema {
     /// it up in, so that one beyond is refused where it is read and named by its field.
     #[must_use]
     pub fn bounded_by(mut self, graph: &Graph) -> Self {
-        let lookups = graph.lookups();
+        let lookups = graph.lookups().found;
         for feature in &mut self.features {
             let (Coding::Categorical(Index::Identity(below)) | Coding::List { index: Index::Identity(below), .. }) =
                 &mut feature.coding
