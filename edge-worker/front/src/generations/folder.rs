@@ -58,9 +58,9 @@ pub(super) fn reader(folder: &Path) -> impl FnMut(&str, u64) -> Result<Vec<u8>, 
     move |file, max| bounded(&folder.join(file), max).map_err(|error| error.to_string())
 }
 
-/// The delta that leads to `revision`, if there is one.
-pub(super) fn delta(folder: &Path, revision: u64) -> io::Result<Option<Vec<u8>>> {
-    match bounded(&folder.join(delta_file(revision)), MAX_DELTA_BYTES) {
+/// A delta, if it is there.
+pub(super) fn delta(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match bounded(path, MAX_DELTA_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -82,7 +82,7 @@ pub(super) fn put_delta(folder: &Path, revision: u64, bytes: &[u8]) -> io::Resul
     let result = write(&written, bytes).and_then(|()| fs::hard_link(&written, &place));
     let removed = fs::remove_file(&written);
     match result {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(folder, revision)? {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(&place)? {
             Some(there) if there == bytes => Ok(()),
             _ => Err(io::Error::new(error.kind(), "another delta to this revision is there")),
         },
@@ -105,12 +105,13 @@ mod tests {
     #[test]
     fn a_delta_is_put_once() {
         let folder = TempDir::new().unwrap();
-        assert_eq!(delta(folder.path(), 1).unwrap(), None);
+        let first = folder.path().join(delta_file(1));
+        assert_eq!(delta(&first).unwrap(), None);
         put_delta(folder.path(), 1, b"one").unwrap();
         put_delta(folder.path(), 1, b"one").unwrap();
         let refused = put_delta(folder.path(), 1, b"two").unwrap_err().to_string();
         assert_eq!(refused, "another delta to this revision is there");
-        assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(delta(&first).unwrap().as_deref(), Some(&b"one"[..]));
         let left: Vec<_> = fs::read_dir(folder.path().join(DELTAS)).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["000001.jsonl"], "nothing half-written is left");
     }

@@ -6,8 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, delta_file};
-use shared_model::catalog::Delta;
+use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, NotApplied};
 use shared_model::variant::VariantName;
 
 use super::folder::{self, Fingerprint};
@@ -40,25 +39,15 @@ pub(super) fn read(folder: &Path, variant: VariantName, running: Option<&Edition
     let same = |running: &&Edition| {
         Bundle::read(&[], folder::reader(&folder)).is_ok_and(|head| head.digest == running.stamp().bundle)
     };
-    let (mut edition, weights) = match running.filter(same) {
+    let (edition, weights) = match running.filter(same) {
         Some(running) => (running.clone(), None),
         None => {
             let (edition, weights) = Edition::read(variant, folder::reader(&folder))?;
             (edition, Some(weights))
         }
     };
-    let refused = loop {
-        let revision = edition.stamp().catalog.saturating_add(1);
-        let refused = |reason: String| Some(Fault::Delta { file: delta_file(revision), reason });
-        match folder::delta(&folder, revision) {
-            Ok(None) => break None,
-            Ok(Some(bytes)) => match Delta::read(&bytes).and_then(|delta| edition.after(&delta)) {
-                Ok(next) => edition = next,
-                Err(error) => break refused(error.to_string()),
-            },
-            Err(error) => break refused(error.to_string()),
-        }
-    };
+    let (edition, refused) = edition.latest(|file| folder::delta(&folder.join(file)));
+    let refused = refused.map(|NotApplied { file, reason }| Fault::Delta { file, reason });
     Ok(Found { edition, weights, refused })
 }
 
