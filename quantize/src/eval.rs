@@ -94,7 +94,7 @@ impl Opened {
         let variants: Vec<Variant> =
             VariantName::ALL.into_iter().map(whole).collect::<Result<_, _>>().map_err(at_fault)?;
         let schema = bundle.schema().map_err(at_fault)?;
-        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph);
+        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
         let catalog = bundle.file(CATALOG).map_err(|e| at_fault(e.into()))?;
         let catalog = Catalog::from_safetensors(catalog, &schema).map_err(|e| at_fault(e.into()))?;
         Ok(Self { bundle, schema, catalog, variants })

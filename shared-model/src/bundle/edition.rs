@@ -134,7 +134,7 @@ impl Edition {
         read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>,
     ) -> Result<(Self, Vec<u8>), EditionError> {
         let mut bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], read)?;
-        let schema = bundle.schema()?.bounded_by(&bundle.variant(variant, Variant::graph_of)?);
+        let schema = bundle.schema()?.bounded_by(&bundle.variant(variant, Variant::graph_of)?)?;
         let catalog = Arc::new(Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?);
         let weights = bundle.files.remove(variant.file()).unwrap_or_default();
         let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use shared_model::catalog::Catalog;
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type, Unary};
 use shared_model::ladder::{Call, Ladder, Outcome, Parts, Step, TierLimits};
+use shared_model::schema::Schema;
+use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Answer, Digest, Reason, Refusal, Reply, Stamp, Tier, Why};
 
@@ -248,6 +251,32 @@ fn the_same_call_gives_the_same_step() {
     let call = call(of(&["i4", "i9", "i5"], r#","k":2"#));
     assert_eq!(edge.rank(&call), ladder(Tier::Edge).rank(&call));
     assert_eq!(edge.rank(&call), edge.rank(&call));
+}
+
+#[test]
+fn an_index_ends_with_the_table_of_the_model_that_is_loaded() {
+    let mut builder = Builder::new();
+    let ids = builder.input("shelf", Type { dtype: DType::I32, shape: vec![], scope: Scope::Item }).unwrap();
+    let table = builder.constant("table", DType::F32, &[5, 1]).unwrap();
+    let row = builder.push("row", Op::Embedding, &[table, ids]).unwrap();
+    let score = builder.push("score", Op::Reshape { shape: vec![] }, &[row]).unwrap();
+    let graph = builder.finish(score, Link::Identity).unwrap();
+    let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 1], data: vec![0.5; 5] })].into();
+    let variant = Variant { name: VariantName::W4, graph, tensors }.to_bytes().unwrap();
+    let load = |default: u32| {
+        let feature = format!(r#"{{"name":"shelf","kind":"categorical","scope":"item","default":{default}}}"#);
+        let schema = format!(r#"{{"schema_version":1,"model":"toy","feature":[{feature}]}}"#);
+        let schema = Schema::from_json(schema.as_bytes()).unwrap();
+        let catalog = Catalog::build(&schema, []).unwrap().to_safetensors(&schema);
+        let (manifest, schema) = (toy().manifest, schema.to_json());
+        let parts = Parts { manifest: &manifest, schema: &schema, variant: &variant, catalog: &catalog };
+        Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts)
+    };
+    let asked = r#"{"model":"toy","k":2,"candidates":[{"id":"a","shelf":4},{"id":"b","shelf":5}]}"#;
+    let Step::Refused(refusal) = load(4).unwrap().rank(&call(request(asked))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "candidates[1].shelf");
+    let refused = load(5).unwrap_err().to_string();
+    assert!(refused.contains("feature `shelf`") && refused.contains("5 rows"), "{refused}");
 }
 
 #[test]
