@@ -11,6 +11,7 @@ use shared_model::variant::VariantName;
 
 use crate::failure::Failure;
 use crate::source::{self, SourceError};
+use crate::write::UNFINISHED_DELTA;
 
 /// What a delta is made of.
 #[derive(Clone, Debug, clap::Args)]
@@ -98,7 +99,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), SourceError> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let mut written = tempfile::Builder::new().prefix(".delta-").tempfile_in(folder).map_err(io)?;
+    let mut written = tempfile::Builder::new().prefix(UNFINISHED_DELTA).tempfile_in(folder).map_err(io)?;
     written.write_all(bytes).map_err(io)?;
     written.as_file().sync_all().map_err(io)?;
     source::open_to_all(written.path(), 0o644).map_err(io)?;
