@@ -15,6 +15,7 @@
 mod admin;
 mod admit;
 mod body;
+mod budget;
 mod coding;
 mod connection;
 mod cors;
@@ -41,6 +42,7 @@ mod signals;
 pub mod tls;
 mod trace;
 
+pub use budget::step_until;
 pub use cors::{Cors, Origins};
 pub use drain::Drained;
 pub use ranker::{Call, Escalated, Failure, Found, Given, Health, Popular, Ranker, Serving};
