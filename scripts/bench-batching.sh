@@ -7,8 +7,6 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh >&2
 # All of the workspace, as the tests do: a part of it would want other features of the same dependencies.
 cargo build --release --workspace --bins
-if [ ! -e target/test-bundle ]; then
-    scripts/build-worker.sh >&2
-    scripts/test-bundle.sh >&2
-fi
+scripts/build-worker.sh >&2
+scripts/test-bundle.sh >&2
 exec target/release/bench-batching "$@"

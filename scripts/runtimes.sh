@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
-[ -e target/web/package.json ] || scripts/build-web.sh
-[ -e target/test-bundle/manifest.json ] || { cargo build --release --workspace --bins && scripts/test-bundle.sh; }
+cargo build --release --workspace --bins
+scripts/build-web.sh
+scripts/test-bundle.sh
 
 export CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
 tools=target/tools/workerd

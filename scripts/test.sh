@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test, on the models and data in the repo alone. Installs what is missing.
+# Runs the tests, on the models and data in the repo alone; scripts/faults.sh has those too heavy for every run.
+# Installs what is missing.
 #   scripts/test.sh [ARGUMENTS OF cargo nextest run | cargo test]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,5 +13,7 @@ scripts/fuzz-smoke.sh
 if cargo nextest --version > /dev/null 2>&1; then
     cargo nextest run --release --workspace "$@"
 else
-    cargo test --release --workspace "$@"
+    cargo test --release --workspace "$@" -- --skip faults::
+    # Several programs a test, and some measure what those do in time: a few at a time, as .config/nextest.toml has it.
+    cargo test --release --workspace --test e2e "$@" -- --test-threads 2 faults::
 fi

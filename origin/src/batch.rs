@@ -46,7 +46,7 @@ pub struct Limits {
     pub max_delay: Duration,
     /// The most candidates in a batch; a request with more has one of its own.
     pub max_candidates: usize,
-    /// The most requests in a batch.
+    /// The most requests in a batch; fewer where the device has no room for so many of the model's.
     pub max_requests: usize,
     /// The most candidates that wait for the device; one request always finds room.
     pub max_waiting_candidates: usize,
@@ -67,7 +67,7 @@ pub struct Scored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("too many candidates wait for the device: try again in {retry_after:?}")]
 pub struct Full {
-    /// What the device has to do with those that wait.
+    /// What the device has to do until then.
     pub retry_after: Duration,
 }
 
@@ -150,10 +150,10 @@ impl Batcher {
         self.shared.room.enter(candidates).ok_or_else(|| Full { retry_after: self.backlog() })
     }
 
-    /// How long the device has to do with what waits.
+    /// How long the device has to do with what it is at and what waits.
     #[must_use]
     pub fn backlog(&self) -> Duration {
-        self.shared.queue().as_ref().map_or(Duration::ZERO, Queue::backlog)
+        self.shared.queue().as_ref().map_or(Duration::ZERO, |queue| queue.backlog(now()))
     }
 
     /// Whether the device works now.

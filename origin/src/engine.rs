@@ -30,6 +30,11 @@ pub trait Scorer: Debug + Send + Sync + 'static {
 
     /// A batch that is quick to score: what the device is tried with.
     fn sample(&self) -> Batch;
+
+    /// The most requests that a batch may have.
+    fn most_requests(&self) -> usize {
+        usize::MAX
+    }
 }
 
 impl Scorer for Executor {
@@ -39,6 +44,10 @@ impl Scorer for Executor {
 
     fn sample(&self) -> Batch {
         self.zeros()
+    }
+
+    fn most_requests(&self) -> usize {
+        self.most_requests
     }
 }
 

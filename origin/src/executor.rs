@@ -93,6 +93,8 @@ pub struct Executor {
     candidate_steps: Vec<Step>,
     /// The most candidates on the device at once.
     most: usize,
+    /// The most requests of a batch, whose rows are on the device together.
+    pub(crate) most_requests: usize,
 }
 
 #[derive(Debug)]
@@ -129,12 +131,6 @@ impl Executor {
             scores.extend(run.scores()?);
         }
         Ok(scores)
-    }
-
-    /// The graph it runs.
-    #[must_use]
-    pub fn graph(&self) -> &Graph {
-        &self.graph
     }
 
     /// One candidate of one request, with zeros for features.

@@ -78,7 +78,7 @@ impl Metrics {
         registry.register("batch_duration_seconds", "A batch's time on the device", metrics.batch_duration.clone());
         registry.register("queue_candidates", "Candidates waiting for the device", metrics.queue_candidates.clone());
         registry.register("scores", "Candidates scored", metrics.scores.clone());
-        registry.register("failed_batches", "Batches that the device failed", metrics.failed_batches.clone());
+        registry.register("failed_batches", "Batches that came back without scores", metrics.failed_batches.clone());
         registry.register("dropped", "Requests dropped before the device had them", metrics.dropped.clone());
         registry.register("device", "What the model runs on", Info::new(vec![("kind", device.kind().as_str())]));
         metrics

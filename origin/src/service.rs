@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use front::generations::{Generations, Operations};
-use front::{Call, Failure, Health, Popular, Ranker, Serving};
+use front::{Call, Failure, Health, Popular, Ranker, Serving, step_until};
 use shared_model::explain::Basis;
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
@@ -54,10 +54,9 @@ impl Service {
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
         let request = &call.request;
-        let below = call.escalation.map(|escalation| escalation.stamp);
         let unknown = || Failure::UnknownModel(request.model.clone());
         // Kept to the end, whatever takes its place meanwhile.
-        let generation = self.models.take(&request.model, below).ok_or_else(unknown)?;
+        let generation = self.models.take(&request.model, call.wanted()).ok_or_else(unknown)?;
         let model = &generation.model;
         if call.escalation.is_some_and(|below| below.part.is_some() && below.stamp != model.edition.stamp()) {
             return Err(Failure::Whole(Whole::OtherBundle));
@@ -76,7 +75,9 @@ impl Ranker for Service {
         let unfit = |error: RunError| Failure::Refused(Refusal { field: String::new(), message: error.to_string() });
         model.fit.check(&rows).map_err(unfit)?;
         let encoded = started.elapsed();
-        let scored = model.lane.score(place, rows, call.deadline).await;
+        // A client is answered without scores when there are none in time, and that takes some; a tier below has its own.
+        let until = call.escalation.map_or_else(|| step_until(Instant::now(), call.deadline), |_| call.deadline);
+        let scored = model.lane.score(place, rows, until).await;
         let why = match scored {
             Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
                 None => {

@@ -125,6 +125,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
 
     let imported = import(&model, &inputs(&schema, &catalog)).map_err(|e| Failure::import(&options.model, e))?;
     let schema = schema.bounded_by(&imported.graph);
+    let schema = schema.map_err(|faults| SourceError::Schema { path: options.schema.clone(), faults })?;
     catalog.check(&schema).map_err(|e| SourceError::file(&options.catalog, e))?;
     let encoding = Encoding { schema: &schema, catalog: &catalog };
     let full = full_precision(&imported);

@@ -16,7 +16,7 @@ pub use reference::{Reference, ReferenceError};
 
 use crate::import::Imported;
 use crate::progress::Progress;
-use crate::score::{Encoding, Line, Scorer, ScorerError, ranked};
+use crate::score::{Encoding, Line, Scorer, ScorerError};
 use crate::source::SourceError;
 
 /// How many calibration requests are checked; all of them if there are fewer.
@@ -188,8 +188,8 @@ fn companies(line: &Line) -> [(&'static str, Vec<usize>); 3] {
 
 fn with_candidates(line: &Line, positions: &[usize]) -> shared_model::wire::RankRequest {
     let mut request = line.request.clone();
-    let ranked = ranked(&line.request);
-    request.candidates = positions.iter().map(|&i| line.request.candidates[ranked[i]].clone()).collect();
+    let candidate = |&i: &usize| line.request.candidates[line.prepared.position(i)].clone();
+    request.candidates = positions.iter().map(candidate).collect();
     request
 }
 

@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use shared_model::bundle::{Edition, delta_file};
+use shared_model::bundle::{Edition, NotApplied, delta_file};
 use shared_model::catalog::{Delta, DeltaError};
 use shared_model::limits;
 use shared_model::variant::VariantName;
 
 use crate::failure::Failure;
 use crate::source::{self, SourceError};
+use crate::write::UNFINISHED_DELTA;
 
 /// What a delta is made of.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,20 +74,21 @@ pub fn run(options: &Options) -> Result<Made, Failure> {
 fn latest(bundle: &Path, after: &[PathBuf]) -> Result<Edition, SourceError> {
     let read = |file: &str, max: u64| source::bytes(&bundle.join(file), max).map_err(|e| e.to_string());
     // Any variant does: its weights are not looked at, and the edge's are the fewest.
-    let (mut edition, _) = Edition::read(VariantName::W4, read).map_err(|e| SourceError::file(bundle, e))?;
-    let next = |edition: &Edition, path: &Path| {
+    let (edition, _) = Edition::read(VariantName::W4, read).map_err(|e| SourceError::file(bundle, e))?;
+    let there = |file: &str| match bundle.join(file) {
+        path if path.exists() => source::bytes(&path, limits::MAX_DELTA_BYTES).map(Some),
+        _ => Ok(None),
+    };
+    let (edition, refused) = edition.latest(u64::MAX, there);
+    if let Some(NotApplied { file, reason }) = refused {
+        return Err(SourceError::file(&bundle.join(file), reason));
+    }
+    let next = |edition: Edition, path: &PathBuf| {
         let bytes = source::bytes(path, limits::MAX_DELTA_BYTES)?;
         let delta = Delta::read(&bytes).and_then(|delta| edition.after(&delta));
         delta.map_err(|e| SourceError::file(path, e))
     };
-    loop {
-        let path = bundle.join(delta_file(edition.stamp().catalog + 1));
-        if !path.exists() {
-            break;
-        }
-        edition = next(&edition, &path)?;
-    }
-    after.iter().try_fold(edition, |edition, path| next(&edition, path))
+    after.iter().try_fold(edition, next)
 }
 
 /// Whole or not at all, and never over another: tiers may have it already.
@@ -97,7 +99,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), SourceError> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let mut written = tempfile::Builder::new().prefix(".delta-").tempfile_in(folder).map_err(io)?;
+    let mut written = tempfile::Builder::new().prefix(UNFINISHED_DELTA).tempfile_in(folder).map_err(io)?;
     written.write_all(bytes).map_err(io)?;
     written.as_file().sync_all().map_err(io)?;
     source::open_to_all(written.path(), 0o644).map_err(io)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use shared_model::bundle::{Bundle, CATALOG, FEATURES};
+use shared_model::bundle::{Bundle, CATALOG, EditionError, FEATURES};
 use shared_model::catalog::Catalog;
 use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
@@ -89,17 +89,14 @@ impl Opened {
             [FEATURES, CATALOG].into_iter().chain(VariantName::ALL.map(VariantName::file)).collect();
         let read = |file: &str, max: u64| source::bytes(&folder.join(file), max).map_err(|e| e.to_string());
         let bundle = Bundle::read(&wanted, read).map_err(|e| SourceError::file(folder, e))?;
-        let part = |file: &str| bundle.file(file).map_err(|e| SourceError::file(folder, e));
-        let features = folder.join(FEATURES);
-        let text = std::str::from_utf8(part(FEATURES)?).map_err(|e| SourceError::file(&features, e))?;
-        let schema = Schema::from_toml(text).map_err(|faults| SourceError::Schema { path: features, faults })?;
-        let variants = VariantName::ALL.map(|name| {
-            Variant::from_bytes(part(name.file())?).map_err(|e| SourceError::file(&folder.join(name.file()), e))
-        });
-        let variants: Vec<Variant> = variants.into_iter().collect::<Result<_, _>>()?;
-        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph);
-        let catalog = Catalog::from_safetensors(part(CATALOG)?, &schema)
-            .map_err(|e| SourceError::file(&folder.join(CATALOG), e))?;
+        let at_fault = |error: EditionError| SourceError::file(folder, error);
+        let whole = |name| bundle.variant(name, |bytes| Variant::from_bytes(bytes).map(|v| (v.name, v)));
+        let variants: Vec<Variant> =
+            VariantName::ALL.into_iter().map(whole).collect::<Result<_, _>>().map_err(at_fault)?;
+        let schema = bundle.schema().map_err(at_fault)?;
+        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
+        let catalog = bundle.file(CATALOG).map_err(|e| at_fault(e.into()))?;
+        let catalog = Catalog::from_safetensors(catalog, &schema).map_err(|e| at_fault(e.into()))?;
         Ok(Self { bundle, schema, catalog, variants })
     }
 
@@ -111,5 +108,49 @@ impl Opened {
         let scorer =
             |v: &Variant| Scorer::new(v, &self.schema).map_err(|e| Failure::scorer(&folder.join(v.name.file()), e));
         self.variants.iter().map(scorer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_model::bundle::{FileEntry, MANIFEST, Manifest};
+    use shared_model::graph::{Builder, DType, Link, Op, Scope, Type, Unary};
+
+    use super::*;
+
+    const SCHEMA: &str =
+        "schema_version = 1\nmodel = \"m\"\n[[feature]]\nname = \"quality\"\nkind = \"numeric\"\nscope = \"item\"\n";
+
+    /// Opens a bundle whose manifest is of this model and whose first file holds this variant.
+    fn opened(model: &str, first: VariantName) -> Result<Opened, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::new(model, "1", 1, SCHEMA.as_bytes());
+        let mut write = |file: &str, bytes: Vec<u8>| {
+            manifest.files.insert(file.to_owned(), FileEntry::of(&bytes));
+            std::fs::write(dir.path().join(file), bytes).unwrap();
+        };
+        let schema = Schema::from_toml(SCHEMA).unwrap();
+        write(FEATURES, SCHEMA.as_bytes().to_vec());
+        write(CATALOG, Catalog::build(&schema, []).unwrap().to_safetensors(&schema));
+        for file in VariantName::ALL {
+            let name = if file == VariantName::ALL[0] { first } else { file };
+            let mut builder = Builder::new();
+            let ty = Type { dtype: DType::F32, shape: Vec::new(), scope: Scope::Item };
+            let quality = builder.input("quality", ty).unwrap();
+            let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).unwrap();
+            let graph = builder.finish(score, Link::Identity).unwrap();
+            write(file.file(), Variant { name, graph, tensors: [].into() }.to_bytes().unwrap());
+        }
+        std::fs::write(dir.path().join(MANIFEST), manifest.to_bytes()).unwrap();
+        Opened::read(dir.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn refuses_a_bundle_that_is_mixed_up() {
+        assert_eq!(opened("m", VariantName::W4).unwrap().variants.len(), 3);
+        let refused = opened("m", VariantName::W8).unwrap_err();
+        assert!(refused.ends_with("edge.w4.safetensors: holds the variant W8: the bundle is mixed up"), "{refused}");
+        let refused = opened("n", VariantName::W4).unwrap_err();
+        assert!(refused.contains("features.toml: is of model `m`, the manifest of `n`"), "{refused}");
     }
 }

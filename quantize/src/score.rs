@@ -204,16 +204,10 @@ impl Encoding<'_> {
         let prepared = prepare(self.schema, self.catalog, &request)
             .map_err(|r| SourceError::line(path, number, format!("`{}`: {}", r.field, r.message)))?;
         let wanted: HashSet<&str> = decoded.relevant.iter().map(String::as_str).collect();
-        let ids = ranked(&request).into_iter().map(|i| request.candidates[i].id.as_str());
-        let relevant = ids.enumerate().filter(|(_, id)| wanted.contains(id)).map(|(i, _)| i).collect();
+        let is_relevant = |i: &usize| wanted.contains(request.candidates[prepared.position(*i)].id.as_str());
+        let relevant = (0..prepared.len()).filter(is_relevant).collect();
         Ok(Line { number, request, prepared, relevant })
     }
-}
-
-/// The positions of the candidates that are not excluded.
-pub(crate) fn ranked(request: &RankRequest) -> Vec<usize> {
-    let excluded: HashSet<&str> = request.exclude.iter().map(String::as_str).collect();
-    (0..request.candidates.len()).filter(|&i| !excluded.contains(request.candidates[i].id.as_str())).collect()
 }
 
 fn scored(path: &Path, line: Line, scorers: &[&Scorer], arenas: &mut [Arena]) -> Result<Option<Scored>, SourceError> {

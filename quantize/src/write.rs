@@ -8,6 +8,9 @@ use tempfile::TempDir;
 
 use crate::source::{self, SourceError};
 
+/// What a delta is called until it is whole, before something that no other one has.
+pub(crate) const UNFINISHED_DELTA: &str = ".delta-";
+
 /// A place for a bundle, reserved before the long run.
 #[derive(Debug)]
 pub struct Place {
@@ -103,11 +106,23 @@ fn replaceable(out: &Path) -> Result<(), SourceError> {
 
 /// Whether a folder has deltas and nothing else. They go with the bundle that they are for.
 fn holds_deltas(folder: &Path) -> bool {
-    let is_delta = |entry: std::io::Result<std::fs::DirEntry>| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        Some(!name.is_empty() && name.strip_suffix(".jsonl")?.bytes().all(|b| b.is_ascii_digit()))
+    let is_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_delta))
     };
-    folder.read_dir().is_ok_and(|mut entries| entries.all(|entry| is_delta(entry).unwrap_or(false)))
+    folder.read_dir().is_ok_and(|mut entries| entries.all(is_ours))
+}
+
+/// Whether it is the name of a delta, or of what is left of one whose writer was killed: `quantize delta` or a tier.
+fn is_delta(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let of_a_tier = |name: &str| {
+        let (revision, chance) = name.strip_suffix(".tmp")?.split_once('.')?;
+        Some(is_number(revision) && !chance.is_empty() && chance.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let unfinished = name.strip_prefix(UNFINISHED_DELTA);
+    name.strip_suffix(".jsonl").is_some_and(is_number)
+        || of_a_tier(name).unwrap_or(false)
+        || unfinished.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// The files that every bundle has beside its variants.
@@ -167,13 +182,20 @@ mod tests {
         let fill = || Place::reserve(&out).and_then(|place| place.fill(manifest(), &[("a", b"1".to_vec())]));
         fill().unwrap();
         std::fs::create_dir(out.join("deltas")).unwrap();
-        std::fs::write(out.join("deltas/000001.jsonl"), "{}").unwrap();
+        for name in ["000001.jsonl", "000002.00f3a94711bc0d5e.tmp", ".delta-aB3xY9"] {
+            std::fs::write(out.join("deltas").join(name), "{}").unwrap();
+        }
         fill().unwrap();
-        assert_eq!(names(&out), ["a", "manifest.json"], "its deltas are void");
-        std::fs::create_dir(out.join("deltas")).unwrap();
-        std::fs::write(out.join("deltas/thesis.txt"), "precious").unwrap();
-        let refused = fill().unwrap_err().to_string();
-        assert!(refused.contains("not a bundle") && out.join("deltas/thesis.txt").exists(), "{refused}");
+        assert_eq!(names(&out), ["a", "manifest.json"], "its deltas are void, and so is what was to be one");
+        for name in
+            ["thesis.txt", ".jsonl", "x.jsonl", ".4711.tmp", "000001.tmp", "000001.x.tmp", ".delta-", ".delta-a.b"]
+        {
+            std::fs::create_dir(out.join("deltas")).unwrap();
+            std::fs::write(out.join("deltas").join(name), "precious").unwrap();
+            let refused = fill().unwrap_err().to_string();
+            assert!(refused.contains("not a bundle") && out.join("deltas").join(name).exists(), "{name}: {refused}");
+            std::fs::remove_dir_all(out.join("deltas")).unwrap();
+        }
     }
 
     #[test]

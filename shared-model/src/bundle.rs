@@ -7,7 +7,7 @@
 mod edition;
 
 #[cfg(feature = "toml")]
-pub use edition::{DELTAS, Edition, EditionError, delta_file};
+pub use edition::{DELTAS, Edition, EditionError, NotApplied, Obstacle, delta_file};
 
 use std::collections::BTreeMap;
 

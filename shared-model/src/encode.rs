@@ -25,6 +25,8 @@ use value::Encoding;
 pub struct Encoder<'a> {
     schema: &'a Schema,
     ids: &'a Names,
+    /// Whether what the schema would reject is encoded as its default.
+    lenient: bool,
 }
 
 /// What a request or an item is encoded to.
@@ -44,7 +46,7 @@ impl<'a> Encoder<'a> {
     }
 
     pub(crate) fn with_ids(schema: &'a Schema, ids: &'a Names) -> Self {
-        Self { schema, ids }
+        Self { schema, ids, lenient: false }
     }
 
     /// Encodes the user and the context of a request.
@@ -78,6 +80,12 @@ impl<'a> Encoder<'a> {
         self.append(Scope::Item, to, |path| if path == "id" { &id } else { features.field(path) })
     }
 
+    /// As [`Self::append_item`], of an item of which only the id is known. Nobody left its fields out, so that the schema
+    /// needs one is no reason to refuse it.
+    pub(crate) fn append_unknown(&self, id: &str, to: &mut Encoded) -> Result<(), Refusal> {
+        Self { lenient: true, ..*self }.append_item(id, &Record::default(), to)
+    }
+
     fn append<'r>(&self, scope: Scope, to: &mut Encoded, field: impl Fn(&str) -> &'r Raw) -> Result<(), Refusal> {
         let Encoded { blocks, escalate } = to;
         for ((input, _), block) in self.schema.inputs_of(scope).zip(blocks) {
@@ -90,7 +98,7 @@ impl<'a> Encoder<'a> {
     }
 
     fn encoding(&self, feature: &'a Feature) -> Encoding<'a> {
-        Encoding { feature, vocabularies: self.schema.vocabularies(), ids: self.ids }
+        Encoding { feature, vocabularies: self.schema.vocabularies(), ids: self.ids, lenient: self.lenient }
     }
 }
 

@@ -12,7 +12,7 @@ mod lookups;
 mod op;
 
 pub use build::{Builder, GraphError};
-pub use lookups::Lookup;
+pub use lookups::{Lookup, Lookups};
 pub use op::{Binary, Compare, Link, Logic, Op, Reduce, Unary};
 
 use serde::{Deserialize, Serialize};

@@ -15,6 +15,7 @@
 mod admin;
 mod admit;
 mod body;
+mod budget;
 mod coding;
 mod connection;
 mod cors;
@@ -42,6 +43,7 @@ mod signals;
 pub mod tls;
 mod trace;
 
+pub use budget::step_until;
 pub use cors::{Cors, Origins};
 pub use drain::Drained;
 pub use panicked::panicked;

@@ -79,6 +79,15 @@ pub struct Escalated {
     pub part: Option<Part>,
 }
 
+impl Call {
+    /// What the generation that answers should have scored with: what the tier below did. Where that one lacks an item, it
+    /// is the current one, which may have it.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Stamp> {
+        self.escalation.filter(|below| below.why != Why::UnknownItem).map(|below| below.stamp)
+    }
+}
+
 /// An answer for a client, and what a cache has to do with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {

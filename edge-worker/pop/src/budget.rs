@@ -1,16 +1,9 @@
-//! How the time until a deadline is shared out: each step leaves some for the next (DESIGN §10).
+//! What an upstream is told of the time of a step upwards.
 
 use std::time::{Duration, Instant};
 
-/// The share of what is left that one step may use.
-const STEP_SHARE: f64 = 0.8;
 /// The share of a step upwards that the upstream may use; the rest is for the way there and back.
 const UPSTREAM_SHARE: f64 = 0.9;
-
-/// Until when the step that begins now may last.
-pub(crate) fn step_until(now: Instant, deadline: Instant) -> Instant {
-    now + deadline.saturating_duration_since(now).mul_f64(STEP_SHARE)
-}
 
 /// What an upstream is told to be left, when it is waited for until `until`.
 pub(crate) fn for_upstream(now: Instant, until: Instant) -> Duration {
@@ -22,20 +15,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_step_leaves_time_for_the_next() {
+    fn the_way_there_and_back_has_its_share() {
         let now = Instant::now();
-        let deadline = now + Duration::from_millis(100);
-        let first = step_until(now, deadline);
-        assert_eq!(first, now + Duration::from_millis(80));
-        assert_eq!(step_until(first, deadline), now + Duration::from_millis(96));
-        assert_eq!(for_upstream(now, first), Duration::from_millis(72));
+        assert_eq!(for_upstream(now, now + Duration::from_millis(80)), Duration::from_millis(72));
     }
 
     #[test]
     fn after_the_deadline_nothing_is_left() {
         let now = Instant::now();
         let deadline = now.checked_sub(Duration::from_millis(1)).expect("the clock has run for a millisecond");
-        assert_eq!(step_until(now, deadline), now);
         assert_eq!(for_upstream(now, deadline), Duration::ZERO);
     }
 }

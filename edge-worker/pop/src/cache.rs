@@ -26,11 +26,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use front::generations::Operations;
-use front::{Call, Failure, Found, Given, Health, Popular, Ranker, Serving};
+use front::{Call, Failure, Found, Given, Health, Popular, Ranker, Serving, step_until};
 use shared_model::wire::{Answer, Stamp, Timing};
 use tokio::sync::Semaphore;
 
-use crate::budget::step_until;
 use crate::metrics::CacheMetrics;
 use board::{Board, Landing, Lead, Turn};
 use key::Key;

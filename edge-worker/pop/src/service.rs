@@ -16,11 +16,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use front::generations::{Generation, Generations, Operations};
-use front::{Call, Failure, Health, Popular, Ranker, RequestId, Serving};
+use front::{Call, Failure, Health, Popular, Ranker, RequestId, Serving, step_until};
 use shared_model::ladder::{self, Outcome, Step};
 use shared_model::wire::{Answer, Escalation, RankRequest, Reason, Reply, Stamp, Timing, Whole, Why};
 
-use crate::budget::step_until;
 use crate::bundle::{Guests, Model};
 use crate::cache::Source;
 use crate::guest::{Done, PoolError};
@@ -51,7 +50,7 @@ impl Service {
 impl Ranker for Service {
     async fn rank(&self, call: Call) -> Result<Answer, Failure> {
         let below = call.escalation.map(|escalation| escalation.stamp);
-        let Some(generation) = self.models.take(&call.request.model, below) else {
+        let Some(generation) = self.models.take(&call.request.model, call.wanted()) else {
             return Err(Failure::UnknownModel(call.request.model));
         };
         let mut way =

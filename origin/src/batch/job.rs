@@ -57,7 +57,12 @@ impl Job {
         let Self { shared, lane, entries, batch, ahead } = self;
         let before = entries.len();
         let entries: Vec<_> = entries.into_iter().filter_map(|entry| still_wanted(&shared, entry, now)).collect();
-        let scorer = entries.first()?.load.scorer.clone();
+        let Some(scorer) = entries.first().map(|entry| entry.load.scorer.clone()) else {
+            if let Some(queue) = shared.queue().as_mut() {
+                queue.given_up();
+            }
+            return None;
+        };
         let batch = match entries.len() {
             all if all == before => batch,
             _ => Batch::join(entries.iter().map(|entry| &entry.load.rows)),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::policy::{Entry, LaneId, Queue, Ticket};
+use super::policy::{Entry, LaneId, Ticket};
 use super::{Place, ScoreError, Scored, Share, Shared, now};
 use crate::engine::Scorer;
 use crate::executor::Batch;
@@ -23,7 +23,8 @@ pub struct Lane {
 impl Lane {
     /// `None` once nobody takes from the queue any more.
     pub(super) fn open(shared: Arc<Shared>, scorer: Arc<dyn Scorer>) -> Option<Self> {
-        let id = shared.queue().as_mut().map(Queue::open)?;
+        let most_requests = scorer.most_requests();
+        let id = shared.queue().as_mut().map(|queue| queue.open(most_requests))?;
         Some(Self { shared, id, scorer })
     }
 

@@ -3,9 +3,11 @@
 //!
 //! An entry waits for company, but no longer than [`Limits::max_delay`]. Then the entries of its lane go, those of the
 //! earliest deadline first, as many as fit. A lane is of a model, or of one of its bundles while two are in service. Of
-//! several lanes the one with the earliest deadline goes first, unless another has been passed over too often. While the device computes, the next batch is put together as late as it can be
-//! without letting the device wait: until then, whoever arrives can still join it.
+//! several lanes the one with the earliest deadline goes first, unless others have been passed over too often: then the
+//! one passed over most. While the device computes, the next batch is put together as late as it can be without letting
+//! the device wait: until then, whoever arrives can still join it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,8 @@ use super::pace::Pace;
 
 /// The part of an entry's time that waiting for company may use up.
 const COMPANY_PART: u32 = 4;
-/// How often in a row a lane may be passed over for one with an earlier deadline.
+/// How often in a row a lane may be passed over for one with an earlier deadline. Of those passed over so often each may
+/// wait for the others to have their turn.
 const PASSES: u32 = 3;
 /// The next batch is wanted when this much of the least that the running one takes has passed, of four.
 const PREFETCH_QUARTERS: u32 = 3;
@@ -57,12 +60,16 @@ pub(super) struct Queue<T> {
     lanes: BTreeMap<LaneId, Lane<T>>,
     opened: LaneId,
     arrivals: u64,
+    /// What the batch takes, as a rule, that is made and that the device has not begun.
+    ahead: Duration,
     running: Option<Running>,
 }
 
 /// What waits for one scorer.
 #[derive(Debug)]
 struct Lane<T> {
+    /// The most requests that its scorer takes at once.
+    most_requests: usize,
     entries: BTreeMap<Key, Entry<T>>,
     candidates: usize,
     passed_over: u32,
@@ -74,18 +81,20 @@ struct Lane<T> {
 struct Running {
     since: Instant,
     least: Duration,
+    usual: Duration,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, lanes: BTreeMap::new(), opened: 0, arrivals: 0, running: None }
+        Self { limits, lanes: BTreeMap::new(), opened: 0, arrivals: 0, ahead: Duration::ZERO, running: None }
     }
 
-    /// A new lane, with nothing in it and nothing known of its pace.
-    pub(super) fn open(&mut self) -> LaneId {
+    /// A new lane to a scorer of so many requests at once, with nothing in it and nothing known of its pace.
+    pub(super) fn open(&mut self, most_requests: usize) -> LaneId {
         let id = self.opened;
         self.opened += 1;
-        let lane = Lane { entries: BTreeMap::new(), candidates: 0, passed_over: 0, pace: Pace::default() };
+        let entries = BTreeMap::new();
+        let lane = Lane { most_requests, entries, candidates: 0, passed_over: 0, pace: Pace::default() };
         self.lanes.insert(id, lane);
         id
     }
@@ -140,15 +149,24 @@ impl<T> Queue<T> {
             if *id == first {
                 lane.passed_over = 0;
                 entries = lane.take(&self.limits);
+                self.ahead = lane.pace.usual(entries.iter().map(|entry| entry.candidates).sum());
             }
         }
         Next::Take { lane: first, entries }
     }
 
-    /// The device has begun a batch.
+    /// The device has begun the batch that was made.
     pub(super) fn began(&mut self, lane: LaneId, candidates: usize, now: Instant) {
-        let least = self.lanes.get(&lane).map_or(Duration::ZERO, |lane| lane.pace.least(candidates, now));
-        self.running = Some(Running { since: now, least });
+        self.given_up();
+        let pace = self.lanes.get(&lane).map(|lane| &lane.pace);
+        let least = pace.map_or(Duration::ZERO, |pace| pace.least(candidates, now));
+        let usual = pace.map_or(Duration::ZERO, |pace| pace.usual(candidates));
+        self.running = Some(Running { since: now, least, usual });
+    }
+
+    /// Nobody waits any more for the batch that was made.
+    pub(super) fn given_up(&mut self) {
+        self.ahead = Duration::ZERO;
     }
 
     /// The device has computed the batch that it began.
@@ -163,9 +181,11 @@ impl<T> Queue<T> {
         self.running = None;
     }
 
-    /// How long the device has to do with what waits.
-    pub(super) fn backlog(&self) -> Duration {
-        self.lanes.values().map(|lane| lane.pace.usual(lane.candidates)).sum()
+    /// How long the device has to do with what it is at, what is made for it and what waits.
+    pub(super) fn backlog(&self, now: Instant) -> Duration {
+        let left = |r: Running| r.usual.saturating_sub(now.saturating_duration_since(r.since));
+        let waiting: Duration = self.lanes.values().map(|lane| lane.pace.usual(lane.candidates)).sum();
+        self.running.map_or(Duration::ZERO, left) + self.ahead + waiting
     }
 
     /// When a batch of this lane is to be made; none if nothing waits for it.
@@ -187,9 +207,11 @@ impl<T> Queue<T> {
 }
 
 impl<T> Lane<T> {
-    /// The smallest goes first.
-    fn turn(&self) -> (bool, Option<Key>) {
-        (self.passed_over < PASSES, self.entries.keys().next().copied())
+    /// The smallest goes first. Who has been passed over too often is taken in the order in which that came about, for by
+    /// deadlines alone a lane could find another before it for ever.
+    fn turn(&self) -> (Reverse<u32>, Option<Key>) {
+        let overdue = if self.passed_over < PASSES { 0 } else { self.passed_over };
+        (Reverse(overdue), self.entries.keys().next().copied())
     }
 
     fn remove(&mut self, key: Key) -> Option<Entry<T>> {
@@ -203,7 +225,11 @@ impl<T> Lane<T> {
 
     /// Whether nothing more would fit a batch of those of the earliest deadlines.
     fn fills(&self, limits: &Limits) -> bool {
-        self.entries.len() >= limits.max_requests || self.candidates >= limits.max_candidates
+        self.entries.len() >= self.most_requests(limits) || self.candidates >= limits.max_candidates
+    }
+
+    fn most_requests(&self, limits: &Limits) -> usize {
+        limits.max_requests.min(self.most_requests)
     }
 
     /// Those of the earliest deadlines, as many as fit, but one at least. The first that does not fit ends the batch: who
@@ -212,7 +238,7 @@ impl<T> Lane<T> {
         let (mut taken, mut candidates) = (Vec::new(), 0);
         while let Some((&key, entry)) = self.entries.first_key_value() {
             candidates += entry.candidates;
-            let fits = taken.len() < limits.max_requests && candidates <= limits.max_candidates;
+            let fits = taken.len() < self.most_requests(limits) && candidates <= limits.max_candidates;
             if !fits && !taken.is_empty() {
                 break;
             }

@@ -127,7 +127,7 @@ async fn a_device_that_fails_in_a_row_is_unhealthy_until_it_scores_again() {
 }
 
 #[tokio::test]
-async fn a_batch_that_does_not_fit_says_nothing_about_the_device() {
+async fn a_batch_that_does_not_fit_is_a_failed_one_and_says_nothing_about_the_device() {
     let (device, registry) = start();
     for _ in 0..4 {
         let unfit = score(&device, 5).await.unwrap_err();

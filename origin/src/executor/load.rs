@@ -108,10 +108,18 @@ impl Executor {
         let of_request = |step: &Step| graph.value(graph.nodes()[step.node].output).ty.scope == Scope::Request;
         let (mut request_steps, mut candidate_steps): (Vec<_>, Vec<_>) = steps.into_iter().partition(of_request);
         mark_last_uses(graph, request_steps.iter_mut().chain(&mut candidate_steps));
-        let widest = graph.values().iter().filter(|v| v.ty.scope != Scope::Const).map(|v| v.ty.len()).max();
-        let most = (MAX_ELEMENTS / widest.unwrap_or(1)).max(1);
-        Ok(Self { graph: graph.clone(), device, fit, constants, request_steps, candidate_steps, most })
+        // A candidate takes its request's row too where the two meet.
+        let (most, most_requests) =
+            (most_rows(graph, |s| s != Scope::Const), most_rows(graph, |s| s == Scope::Request));
+        let graph = graph.clone();
+        Ok(Self { graph, device, fit, constants, request_steps, candidate_steps, most, most_requests })
     }
+}
+
+/// The most rows of values of some scopes that are on the device at once.
+fn most_rows(graph: &Graph, of: impl Fn(Scope) -> bool) -> usize {
+    let widest = graph.values().iter().filter(|v| of(v.ty.scope)).map(|v| v.ty.len()).max();
+    (MAX_ELEMENTS / widest.unwrap_or(1)).max(1)
 }
 
 fn check(graph: &Graph) -> Result<(), LoadError> {

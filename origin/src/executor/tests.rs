@@ -69,6 +69,20 @@ fn a_candidate_takes_its_own_requests_row() {
 }
 
 #[test]
+fn a_batch_has_no_more_requests_than_rows_of_their_widest_value_are_on_the_device() {
+    let mut b = Builder::new();
+    let user = b.input("user", row(DType::F32, &[1], Scope::Request)).unwrap();
+    let item = b.input("item", row(DType::F32, &[], Scope::Item)).unwrap();
+    let wide = b.push("wide", Op::Expand { shape: vec![1 << 20] }, &[user]).unwrap();
+    let sum = b.push("sum", Op::Reduce { kind: Reduce::Sum, axes: vec![0], keep: false }, &[wide]).unwrap();
+    let score = b.push("score", Op::Binary(Binary::Mul), &[sum, item]).unwrap();
+    let graph = b.finish(score, Link::Identity).unwrap();
+    let executor = Executor::new(&graph, &BTreeMap::new(), &Device::cpu()).unwrap();
+    assert_eq!((executor.most_requests, executor.most), (16, 16), "64 MiB of 4 MiB each");
+    assert_eq!((self::executor().most_requests, self::executor().most), (1 << 23, (1 << 24) / 5));
+}
+
+#[test]
 fn a_batch_scores_as_its_requests_alone() {
     let executor = executor();
     let alone = |user: Vec<f32>, item: Vec<f32>, id: Vec<i32>| {

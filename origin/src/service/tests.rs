@@ -1,4 +1,6 @@
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 
 use tempfile::TempDir;
 
@@ -6,6 +8,7 @@ use front::generations::{BundleSource, Read, Reload};
 use front::metrics::Registry;
 use front::{Escalated, RequestId};
 use prometheus_client::encoding::text::encode;
+use shared_model::catalog::Delta;
 use shared_model::tensor::Tensor;
 use shared_model::wire::json::{self, JsonLimits};
 use shared_model::wire::{Stamp, Why};
@@ -13,6 +16,7 @@ use shared_model::wire::{Stamp, Why};
 use super::*;
 use crate::batch;
 use crate::device::Device;
+use crate::engine::Scorer;
 use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
@@ -233,6 +237,49 @@ async fn a_deadline_that_has_passed_is_answered_by_popularity() {
     assert_eq!((ids(&answer), answer.degradation), (vec!["b", "d"], 3));
 }
 
+/// A device at work until it is told to stop.
+#[derive(Debug)]
+struct Busy {
+    begun: Arc<AtomicBool>,
+    stop: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Scorer for Busy {
+    fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+        if batch.requests > 1 {
+            self.begun.store(true, Ordering::Relaxed);
+            let _ = self.stop.lock().unwrap().recv();
+        }
+        Ok(vec![0.0; batch.owner.len()])
+    }
+
+    fn sample(&self) -> Batch {
+        Batch { requests: 1, owner: vec![0], inputs: Vec::new() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_its_answer_without_scores_before_the_deadline() {
+    let service = films();
+    let (stop, told) = mpsc::channel();
+    let begun = Arc::new(AtomicBool::new(false));
+    let device = Busy { begun: begun.clone(), stop: Mutex::new(told) };
+    let lane = service.batcher.open(|| Ok::<_, RunError>(device)).unwrap();
+    let place = service.batcher.admit(1).unwrap();
+    let rows = Batch { requests: 2, owner: vec![0], inputs: Vec::new() };
+    tokio::spawn(async move { lane.score(place, rows, Instant::now() + Duration::from_secs(900)).await });
+    while !begun.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let call = call(ASK);
+    let deadline = call.deadline;
+    let answer = service.rank(call).await.unwrap();
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
+    assert_eq!((ids(&answer), answer.degradation), (vec!["b", "d"], 3));
+    assert!(left > Duration::from_secs(4), "{left:?} of 30 s");
+    stop.send(()).unwrap();
+}
+
 #[tokio::test]
 async fn too_late_for_a_tier_below_is_overload_and_no_failure() {
     let service = films();
@@ -263,6 +310,26 @@ async fn a_request_is_scored_by_the_bundle_it_is_for_while_two_are_in_service() 
     let (old, new) = (old.unwrap(), new.unwrap());
     assert_eq!((ids(&old), old.stamp), (vec!["d", "a"], Some(stamp)), "the tier below has not swapped yet");
     assert_eq!((ids(&new), new.stamp), (vec!["b", "d"], Some(service.models()[0].stamp)));
+}
+
+#[tokio::test]
+async fn an_item_that_the_tier_below_does_not_have_yet_is_scored_by_the_current_catalog() {
+    let folder = TempDir::new().unwrap();
+    write_bundle(folder.path(), |_| {});
+    let service = service(folder.path());
+    let new = ASK.replace(r#""b""#, r#""new""#);
+    let below = escalated(call(&new), &service);
+    let edition = service.models.take("films", None).unwrap().edition.clone();
+    let item = br#"{"id":"new","value":9.0,"genre":"War"}"#;
+    let (delta, _) = Delta::make(edition.schema(), edition.stamp(), edition.catalog(), item).unwrap();
+    service.operations().unwrap().add_delta(&delta).unwrap();
+    let with = |why| Call { escalation: below.escalation.map(|below| Escalated { why, ..below }), ..below.clone() };
+
+    let answer = service.rank(with(Why::UnknownItem)).await.unwrap();
+    assert_eq!((ids(&answer), answer.warnings.len()), (vec!["new", "d"], 0));
+    assert_eq!(answer.stamp.map(|stamp| stamp.catalog), Some(1));
+    let kept = service.rank(with(Why::Unsure)).await.unwrap();
+    assert_eq!(kept.stamp.map(|stamp| stamp.catalog), Some(0), "for any other reason, that of the tier below");
 }
 
 #[tokio::test]

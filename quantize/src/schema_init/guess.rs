@@ -3,6 +3,7 @@
 mod names;
 
 use shared_model::graph::{DType, Scope};
+use shared_model::limits;
 
 use self::names::{is_id, is_time, scope_of, words};
 use super::draft::{Draft, Drafts, Note, Vocabulary, quoted};
@@ -93,7 +94,9 @@ impl<'a> Guess<'a> {
         }
         let from = self.from(name);
         let (kind, transform, note) = match (from.field, rows) {
-            (Some(field), Some(rows)) if matches!(field.holds, Holds::Integer | Holds::Number) => numbers(field, rows),
+            (Some(field), Some(rows)) if matches!(field.holds, Holds::Integer | Holds::Number) => {
+                numbers(name, field, rows)
+            }
             (Some(Field { holds: Holds::Text, texts, path, .. }), _) => {
                 let (transform, note) = self.texts(path, texts.as_ref().map(|t| t.iter().cloned().collect()), rows);
                 ("categorical", transform, note)
@@ -339,8 +342,8 @@ fn numeric(input: &Input, column: Option<usize>, from: Whence<'_>) -> Draft {
     Draft { column, ..draft }
 }
 
-/// Kind and transform of a field that holds numbers, for a table of so many rows.
-fn numbers(field: &Field, rows: usize) -> (&'static str, String, Note) {
+/// Kind and transform of a field that holds numbers, for an input of this name and a table of so many rows.
+fn numbers(name: &str, field: &Field, rows: usize) -> (&'static str, String, Note) {
     let mut sorted = field.numbers.clone();
     sorted.sort_by(f64::total_cmp);
     let fits = |v: &f64| *v >= 0.0 && *v < rows as f64;
@@ -348,8 +351,13 @@ fn numbers(field: &Field, rows: usize) -> (&'static str, String, Note) {
         let note = format!("every value seen is an index into the table's {rows} rows");
         return ("categorical", identity(rows), Note::Fact(note));
     }
+    // Which of two ids is the greater says nothing.
+    if field.holds == Holds::Integer && (is_id(name) || is_id(&field.path)) {
+        let note = format!("numbers that are ids, of which some are beyond the table's {rows} rows: a hash, likely");
+        return ("categorical", hash(rows), Note::Guess(note));
+    }
     // Row 0 is for what is missing, and there is one bucket more than boundaries.
-    let wanted = rows.saturating_sub(2).max(1);
+    let wanted = rows.saturating_sub(2).clamp(1, limits::MAX_BOUNDARIES.min(sorted.len().max(1)));
     let mut boundaries: Vec<f64> =
         (1..=wanted).filter_map(|i| sorted.get(i * sorted.len() / (wanted + 1)).copied()).collect();
     boundaries.dedup();

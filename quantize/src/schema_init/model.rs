@@ -82,7 +82,7 @@ fn spec(input: &Input, scope: Scope) -> InputSpec {
 }
 
 fn look_up(graph: &Graph, inputs: &mut [Input]) {
-    for lookup in graph.lookups() {
+    for lookup in graph.lookups().found {
         let name = &graph.value(lookup.input).name;
         let Some(input) = inputs.iter_mut().find(|input| input.name == *name) else { continue };
         input.tables.resize(input.width(), None);

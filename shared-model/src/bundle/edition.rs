@@ -77,6 +77,59 @@ pub enum EditionError {
     Catalog(#[from] CatalogError),
 }
 
+/// A delta that is in a bundle's folder, and leads nowhere.
+#[derive(Debug)]
+pub struct NotApplied<E> {
+    /// Its name there.
+    pub file: String,
+    /// Why.
+    pub reason: Obstacle<E>,
+}
+
+/// Why a delta leads nowhere.
+#[derive(Debug, Error)]
+pub enum Obstacle<E> {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(E),
+    /// It is damaged, or for another edition, or leads elsewhere than it says.
+    #[error("{0}")]
+    Unfit(DeltaError),
+}
+
+/// The files whose contents have to fit each other.
+impl Bundle {
+    /// The schema, which no model bounds yet. It is one of the files asked for.
+    ///
+    /// # Errors
+    /// It is none, or another model's.
+    pub fn schema(&self) -> Result<Schema, EditionError> {
+        let schema = Schema::from_toml(std::str::from_utf8(self.file(FEATURES)?)?)?;
+        if schema.model() == self.manifest.model {
+            Ok(schema)
+        } else {
+            let (features, manifest) = (schema.model().to_owned(), self.manifest.model.clone());
+            Err(EditionError::Mixed { features, manifest })
+        }
+    }
+
+    /// What `parse` makes of a variant's file; it tells which variant that is. It is one of the files asked for.
+    ///
+    /// # Errors
+    /// It is none, or another variant.
+    pub fn variant<T>(
+        &self,
+        name: VariantName,
+        parse: impl FnOnce(&[u8]) -> Result<(VariantName, T), VariantError>,
+    ) -> Result<T, EditionError> {
+        let file = name.file();
+        match parse(self.file(file)?).map_err(|error| EditionError::Variant { file, error })? {
+            (holds, parsed) if holds == name => Ok(parsed),
+            (holds, _) => Err(EditionError::OtherVariant { file, holds }),
+        }
+    }
+}
+
 impl Edition {
     /// Reads and verifies a bundle with one of its variants, whose bytes are handed on; the catalog is as bundled. Of the
     /// variant only the graph is read: its tensors are for whoever makes a model of them.
@@ -90,19 +143,9 @@ impl Edition {
         read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>,
     ) -> Result<(Self, Vec<u8>), EditionError> {
         let mut bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], read)?;
-        let schema = Schema::from_toml(std::str::from_utf8(bundle.file(FEATURES)?)?)?;
-        if schema.model() != bundle.manifest.model {
-            let (features, manifest) = (schema.model().to_owned(), bundle.manifest.model);
-            return Err(EditionError::Mixed { features, manifest });
-        }
-        let file = variant.file();
-        let graph = Variant::graph_of(bundle.file(file)?).map_err(|error| EditionError::Variant { file, error })?;
-        let schema = match graph {
-            (name, graph) if name == variant => schema.bounded_by(&graph),
-            (holds, _) => return Err(EditionError::OtherVariant { file, holds }),
-        };
+        let schema = bundle.schema()?.bounded_by(&bundle.variant(variant, Variant::graph_of)?)?;
         let catalog = Arc::new(Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?);
-        let weights = bundle.files.remove(file).unwrap_or_default();
+        let weights = bundle.files.remove(variant.file()).unwrap_or_default();
         let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
         let Bundle { manifest, manifest_bytes, .. } = bundle;
         Ok((Self { bundle: Arc::new(Verified { manifest, manifest_bytes, schema, stamp }), catalog }, weights))
@@ -115,6 +158,33 @@ impl Edition {
     pub fn after(&self, delta: &Delta) -> Result<Self, DeltaError> {
         let catalog = Arc::new(delta.apply(self.schema(), self.stamp(), &self.catalog)?);
         Ok(Self { bundle: self.bundle.clone(), catalog })
+    }
+
+    /// The last one that the deltas of its folder lead to, up to that revision, and why there is none after it if there is
+    /// a delta to one.
+    ///
+    /// `read` is given the name of a delta's file in the bundle's folder; `None`: it is not there.
+    pub fn latest<E>(
+        mut self,
+        last: u64,
+        mut read: impl FnMut(&str) -> Result<Option<Vec<u8>>, E>,
+    ) -> (Self, Option<NotApplied<E>>) {
+        loop {
+            let revision = self.stamp().catalog.saturating_add(1);
+            if revision > last {
+                return (self, None);
+            }
+            let file = delta_file(revision);
+            let next = match read(&file) {
+                Ok(None) => return (self, None),
+                Ok(Some(bytes)) => Delta::read(&bytes).and_then(|delta| self.after(&delta)).map_err(Obstacle::Unfit),
+                Err(error) => Err(Obstacle::Unreadable(error)),
+            };
+            match next {
+                Ok(next) => self = next,
+                Err(reason) => return (self, Some(NotApplied { file, reason })),
+            }
+        }
     }
 
     /// What its scores are stamped with.
@@ -211,6 +281,34 @@ mod tests {
     fn refuses_a_catalog_with_an_index_that_the_model_has_no_row_for() {
         let refused = read(&files(5, VariantName::W4)).unwrap_err();
         assert!(refused.starts_with("catalog.safetensors: `input.shelf` holds 5"), "{refused}");
+    }
+
+    #[test]
+    fn follows_deltas_to_the_last_and_says_why_one_leads_nowhere() {
+        let first = read(&files(4, VariantName::W4)).unwrap();
+        let make = |edition: &Edition, shelf: u32| {
+            let items = format!(r#"{{"id":"b","shelf":{shelf}}}"#);
+            Delta::make(edition.schema(), edition.stamp(), edition.catalog(), items.as_bytes()).unwrap().0
+        };
+        let one = make(&first, 1);
+        let two = make(&first.after(&Delta::read(&one).unwrap()).unwrap(), 2);
+        let there = |deltas: [Option<&Vec<u8>>; 2]| {
+            let names = [delta_file(1), delta_file(2)];
+            let read = |file: &str| {
+                let at = names.iter().position(|name| name == file);
+                Ok::<_, String>(at.and_then(|at| deltas[at].cloned()))
+            };
+            let (edition, refused) = first.clone().latest(u64::MAX, read);
+            (edition.stamp().catalog, refused.map(|refused| refused.file))
+        };
+        assert_eq!(there([None, Some(&two)]), (0, None), "nothing leads there");
+        assert_eq!(there([Some(&one), Some(&two)]), (2, None));
+        assert_eq!(there([Some(&one), Some(&one)]), (1, Some("deltas/000002.jsonl".to_owned())));
+        let up_to_one = |_: &str| Ok::<_, String>(Some(one.clone()));
+        assert_eq!(first.clone().latest(0, up_to_one).0.stamp().catalog, 0);
+        assert_eq!(first.clone().latest(1, up_to_one).0.stamp().catalog, 1, "what is after it is not read");
+        let NotApplied { file, reason } = first.latest(1, |_| Err("no permission")).1.unwrap();
+        assert_eq!((file.as_str(), reason.to_string().as_str()), ("deltas/000001.jsonl", "no permission"));
     }
 
     #[test]

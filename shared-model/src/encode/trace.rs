@@ -31,21 +31,21 @@ impl<'a> Encoder<'a> {
         self.traces(Scope::Request, |path| request_field(request, path).clone())
     }
 
-    /// Each feature of item scope, as [`Encoder::item`] encodes it.
+    /// Each feature of item scope, as [`Encoder::item`] encodes it, or as defaults where nothing is known of the item.
     ///
     /// # Errors
     /// As there, of each feature on its own.
     pub fn trace_item<'r>(
         self,
         id: &'r str,
-        features: &'r Record,
+        features: Option<&'r Record>,
     ) -> impl Iterator<Item = Result<Trace<'a>, Refusal>> + use<'a, 'r> {
-        self.traces(
-            Scope::Item,
-            move |path| {
-                if path == "id" { Raw::Text(id.to_owned()) } else { features.field(path).clone() }
-            },
-        )
+        let encoder = Self { lenient: features.is_none(), ..self };
+        encoder.traces(Scope::Item, move |path| match features {
+            _ if path == "id" => Raw::Text(id.to_owned()),
+            Some(features) => features.field(path).clone(),
+            None => Raw::Null,
+        })
     }
 
     /// The columns of a feature in a row of the block of its input.

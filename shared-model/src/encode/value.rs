@@ -30,11 +30,13 @@ pub(super) struct Encoding<'a> {
     pub(super) vocabularies: &'a [Vocabulary],
     /// The ids of the catalog; without them every id is unknown.
     pub(super) ids: &'a Names,
+    /// Whether what the schema would reject is encoded as its default.
+    pub(super) lenient: bool,
 }
 
 /// Whether the default of a feature, given or not, can be encoded; says what is wrong with it.
 pub(crate) fn check_default(feature: &Feature, vocabularies: &[Vocabulary]) -> Result<(), String> {
-    let encoding = Encoding { feature, vocabularies, ids: &Names::default() };
+    let encoding = Encoding { feature, vocabularies, ids: &Names::default(), lenient: false };
     let mut block = Block::empty(feature.coding.dtype(), encoding.width());
     block.append_row();
     let looks_up_the_catalog = feature.coding.vocabulary().is_some_and(|v| vocabularies[v].is_catalog());
@@ -72,7 +74,9 @@ impl Encoding<'_> {
         out: Columns<'_>,
         escalate: &mut Vec<String>,
     ) -> Result<Taken, Refusal> {
-        let Feature { fields, coding, source, missing, unknown, default, .. } = self.feature;
+        let Feature { fields, coding, source, default, .. } = self.feature;
+        let rule = |rule: Rule| if self.lenient && rule == Rule::Reject { Rule::Default } else { rule };
+        let (missing, unknown) = (rule(self.feature.missing), rule(self.feature.unknown));
         let mut lacks = |field: &String| match missing {
             // What the store has, a tier without one cannot know: one above may.
             _ if *source == Origin::Store => {
@@ -110,8 +114,8 @@ impl Encoding<'_> {
                     self.given(default, Rule::Default, out)?;
                     return Ok(Taken::Default);
                 }
-                let taken = self.given(raw, *unknown, out)?;
-                if taken == Taken::Unknown && *unknown == Rule::Escalate {
+                let taken = self.given(raw, unknown, out)?;
+                if taken == Taken::Unknown && unknown == Rule::Escalate {
                     note(escalate, &fields[0]);
                 }
                 Ok(taken)

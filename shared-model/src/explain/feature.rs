@@ -8,7 +8,7 @@ use crate::encode::{Data, Encoder, Taken, Trace};
 use crate::graph::Scope;
 use crate::limits;
 use crate::schema::{Feature, Schema};
-use crate::wire::{Candidate, RankRequest, Raw, Record};
+use crate::wire::{Candidate, RankRequest, Raw};
 
 /// The elements shown of a raw list.
 const RAW_ELEMENTS: usize = 16;
@@ -99,8 +99,7 @@ impl Budget {
             });
             return self.fitting(held);
         }
-        let nothing = Record::default();
-        let features = candidate.features.as_ref().unwrap_or(&nothing);
+        let features = candidate.features.as_ref();
         self.fitting(encoder.trace_item(&candidate.id, features).flatten().map(|trace| traced(schema, trace)))
     }
 

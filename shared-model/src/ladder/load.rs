@@ -77,7 +77,7 @@ impl Ladder {
         if variant.name != VariantName::of(tier) {
             return Err(LoadError::Mixed { file, holds: variant.name });
         }
-        let schema = Schema::from_json(parts.schema)?.bounded_by(&variant.graph);
+        let schema = Schema::from_json(parts.schema)?.bounded_by(&variant.graph)?;
         let catalog = Catalog::from_safetensors(parts.catalog, &schema)?;
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;

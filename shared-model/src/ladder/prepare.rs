@@ -10,7 +10,7 @@ use crate::graph::{DType, Graph, Link, Scope};
 use crate::limits;
 use crate::schema::Schema;
 use crate::topk;
-use crate::wire::{RankRequest, Ranked, Record, Refusal, Tier};
+use crate::wire::{RankRequest, Ranked, Refusal, Tier};
 
 /// A request, encoded: one row of each request-scope input, one row a candidate of each item-scope input, in the order
 /// of [`Schema::inputs`].
@@ -60,7 +60,7 @@ pub fn prepare(schema: &Schema, catalog: &Catalog, request: &RankRequest) -> Res
                 unknown.push(candidate.id.clone());
                 // That nothing is known of the item is the reason it goes up; its fields need not be named one by one.
                 let rules = std::mem::take(&mut item_scope.escalate);
-                encoder.append_item(&candidate.id, &Record::default(), &mut item_scope).map_err(at_fault)?;
+                encoder.append_unknown(&candidate.id, &mut item_scope).map_err(at_fault)?;
                 item_scope.escalate = rules;
             }
         }

@@ -116,12 +116,15 @@ impl Ladder {
     }
 
     /// The tier above claims for its part what it is certified for; that the origin ranked the others makes its own
-    /// class.
+    /// class, where a certified policy leads there.
     fn claim_of(&self, of: Part, above: &Answer) -> Option<Agreement> {
         match (&above.agreement, above.reason) {
             (Some(agreement), _) => Some(agreement.clone()),
             (None, Reason::Reference) => {
                 let policy = gate::policy(&self.policies, of.k, of.n as usize)?;
+                // Candidates in doubt come to the origin through the region. Where it sends up none, nobody has looked at
+                // such answers, though an edge without a region may ask for one.
+                policy.region.doubt?;
                 Some(self.agreement((policy.alpha, policy.delta), of.k, Class::MergedOrigin, None))
             }
             (None, _) => None,

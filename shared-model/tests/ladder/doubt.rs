@@ -69,6 +69,16 @@ fn merges_the_origins_choice_behind_the_certain() {
 }
 
 #[test]
+fn nothing_is_claimed_of_what_the_origin_ranks_where_the_certified_region_sends_up_no_part() {
+    let mut edge = ladder(Tier::Edge);
+    let (held, message) = escalated(edge.rank(&call(with_k(4))));
+    assert!(message.part.is_some(), "the edge sends a part, and there is no region between it and the origin");
+    let answer = answered(edge.resume(&held, reference(&message)));
+    assert_eq!((answer.reason, answer.degradation, answer.agreement), (Reason::Merged, 0, None));
+    assert_eq!(answer.ranked.len(), 4);
+}
+
+#[test]
 fn whoever_merges_explains() {
     let mut edge = ladder(Tier::Edge);
     let (held, message) = escalated(edge.rank(&call(RankRequest { explain: true, ..with_k(3) })));

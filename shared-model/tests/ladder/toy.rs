@@ -40,11 +40,20 @@ pub(crate) struct Toy {
 }
 
 pub(crate) fn toy() -> Toy {
-    let schema = Schema::from_toml(FEATURES).expect("a schema");
+    toy_of(FEATURES)
+}
+
+/// The toy whose last feature, the item's quality, has these keys too.
+pub(crate) fn toy_with(keys: &str) -> Toy {
+    toy_of(&format!("{FEATURES}{keys}"))
+}
+
+fn toy_of(features: &str) -> Toy {
+    let schema = Schema::from_toml(features).expect("a schema");
     let items = (0..20).map(|i| format!(r#"{{"id":"i{i}","quality":{i},"popularity":{}}}"#, 20 - i));
     let items = items.map(|line| item_from_json(&line).expect("an item"));
     let catalog = Catalog::build(&schema, items).expect("a catalog").to_safetensors(&schema);
-    let mut manifest = Manifest::new("toy", "3", 1, FEATURES.as_bytes());
+    let mut manifest = Manifest::new("toy", "3", 1, features.as_bytes());
     manifest.policies = vec![
         policy(2, thresholds(1.5, None), thresholds(0.5, None)),
         policy(3, thresholds(4.0, Some(4.0)), thresholds(2.0, Some(2.0))),
@@ -72,7 +81,10 @@ fn variant(name: VariantName) -> Variant {
 }
 
 pub(crate) fn ladder(tier: Tier) -> Ladder {
-    let toy = toy();
+    ladder_of(&toy(), tier)
+}
+
+pub(crate) fn ladder_of(toy: &Toy, tier: Tier) -> Ladder {
     let parts = Parts {
         manifest: &toy.manifest,
         schema: &toy.schema,

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use shared_model::catalog::Catalog;
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type, Unary};
 use shared_model::ladder::{Call, Ladder, Outcome, Parts, Step, TierLimits};
+use shared_model::schema::Schema;
+use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Answer, Digest, Reason, Refusal, Reply, Stamp, Tier, Why};
 
-use crate::toy::{answered, call, escalated, ids, ladder, of, request, toy};
+use crate::toy::{answered, call, escalated, ids, ladder, ladder_of, of, request, toy, toy_with};
 
 #[test]
 fn answers_when_the_margin_reaches_the_threshold() {
@@ -91,6 +94,19 @@ fn an_unknown_item_goes_up_and_is_scored_with_defaults_when_nobody_is_there() {
 }
 
 #[test]
+fn an_unknown_item_goes_up_though_the_schema_needs_one_of_its_fields() {
+    let mut edge = ladder_of(&toy_with("missing = \"reject\""), Tier::Edge);
+    let (held, message) = escalated(edge.rank(&call(of(&["i4", "new", "i5"], r#","k":2"#))));
+    assert_eq!(message.why, Why::UnknownItem);
+    let answer = answered(edge.resume(&held, Outcome::Gone));
+    assert_eq!((ids(&answer), answer.degradation), (vec!["i5", "i4"], 1));
+    assert_eq!(answer.warnings, ["`new` is not in the catalog: scored with defaults"]);
+    let described = r#"{"model":"toy","user":{"mood":1},"candidates":["i4",{"id":"new","colour":"red"}]}"#;
+    let Step::Refused(refusal) = edge.rank(&call(request(described))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "candidates[1].quality", "who describes an item says what the schema needs");
+}
+
+#[test]
 fn inline_features_take_the_place_of_the_catalogs() {
     let body = r#"{"model":"toy","k":2,"user":{"mood":1},
         "candidates":[{"id":"new","quality":50},{"id":"i9","quality":-1},"i3","i5"]}"#;
@@ -163,12 +179,25 @@ fn a_tier_that_was_not_asked_is_gated() {
 
 #[test]
 fn many_defaults_are_told_in_few_words() {
-    let mut edge = ladder(Tier::Edge);
-    let many: Vec<String> = (0..10).map(|i| format!("new{i}")).collect();
-    let body = format!(r#"{{"model":"toy","k":2,"candidates":{many:?}}}"#);
-    let (held, _) = escalated(edge.rank(&call(request(&body))));
-    let answer = answered(edge.resume(&held, Outcome::Gone));
-    assert_eq!(answer.warnings.len(), 11, "ten items and a field");
+    let toy = toy();
+    let limits = TierLimits { max_candidates: 20, max_k: 5 };
+    let parts = Parts {
+        manifest: &toy.manifest,
+        schema: &toy.schema,
+        variant: &toy.variants[&VariantName::W4],
+        catalog: &toy.catalog,
+    };
+    let mut edge = Ladder::load(Tier::Edge, limits, parts).expect("a bundle");
+    let warnings = |edge: &mut Ladder, unknown: usize| {
+        let many: Vec<String> = (0..unknown).map(|i| format!("new{i}")).collect();
+        let body = format!(r#"{{"model":"toy","k":2,"candidates":{many:?}}}"#);
+        let (held, _) = escalated(edge.rank(&call(request(&body))));
+        answered(edge.resume(&held, Outcome::Gone)).warnings
+    };
+    assert_eq!(warnings(&mut edge, 15).len(), 16, "all of them: the items and a field");
+    let few = warnings(&mut edge, 20);
+    assert_eq!(few.len(), 16);
+    assert_eq!(few[15], "and 6 more were scored with defaults", "five items and a field are not named");
 }
 
 #[test]
@@ -222,6 +251,32 @@ fn the_same_call_gives_the_same_step() {
     let call = call(of(&["i4", "i9", "i5"], r#","k":2"#));
     assert_eq!(edge.rank(&call), ladder(Tier::Edge).rank(&call));
     assert_eq!(edge.rank(&call), edge.rank(&call));
+}
+
+#[test]
+fn an_index_ends_with_the_table_of_the_model_that_is_loaded() {
+    let mut builder = Builder::new();
+    let ids = builder.input("shelf", Type { dtype: DType::I32, shape: vec![], scope: Scope::Item }).unwrap();
+    let table = builder.constant("table", DType::F32, &[5, 1]).unwrap();
+    let row = builder.push("row", Op::Embedding, &[table, ids]).unwrap();
+    let score = builder.push("score", Op::Reshape { shape: vec![] }, &[row]).unwrap();
+    let graph = builder.finish(score, Link::Identity).unwrap();
+    let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 1], data: vec![0.5; 5] })].into();
+    let variant = Variant { name: VariantName::W4, graph, tensors }.to_bytes().unwrap();
+    let load = |default: u32| {
+        let feature = format!(r#"{{"name":"shelf","kind":"categorical","scope":"item","default":{default}}}"#);
+        let schema = format!(r#"{{"schema_version":1,"model":"toy","feature":[{feature}]}}"#);
+        let schema = Schema::from_json(schema.as_bytes()).unwrap();
+        let catalog = Catalog::build(&schema, []).unwrap().to_safetensors(&schema);
+        let (manifest, schema) = (toy().manifest, schema.to_json());
+        let parts = Parts { manifest: &manifest, schema: &schema, variant: &variant, catalog: &catalog };
+        Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts)
+    };
+    let asked = r#"{"model":"toy","k":2,"candidates":[{"id":"a","shelf":4},{"id":"b","shelf":5}]}"#;
+    let Step::Refused(refusal) = load(4).unwrap().rank(&call(request(asked))) else { panic!("not refused") };
+    assert_eq!(refusal.field, "candidates[1].shelf");
+    let refused = load(5).unwrap_err().to_string();
+    assert!(refused.contains("feature `shelf`") && refused.contains("5 rows"), "{refused}");
 }
 
 #[test]

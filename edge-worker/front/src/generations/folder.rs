@@ -82,9 +82,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The delta that leads to `revision`, if there is one.
-pub(super) fn delta(folder: &Path, revision: u64) -> io::Result<Option<Vec<u8>>> {
-    match bounded(&folder.join(delta_file(revision)), MAX_DELTA_BYTES) {
+/// A delta, if it is there.
+pub(super) fn delta(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match bounded(path, MAX_DELTA_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -106,7 +106,7 @@ pub(super) fn put_delta(folder: &Path, revision: u64, bytes: &[u8]) -> io::Resul
     let result = write(file, bytes).and_then(|()| fs::hard_link(&written, &place));
     let removed = fs::remove_file(&written);
     match result {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(folder, revision)? {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match delta(&place)? {
             Some(there) if there == bytes => Ok(()),
             _ => Err(io::Error::new(error.kind(), "another delta to this revision is there")),
         },
@@ -139,12 +139,13 @@ mod tests {
     #[test]
     fn a_delta_is_put_once() {
         let folder = TempDir::new().unwrap();
-        assert_eq!(delta(folder.path(), 1).unwrap(), None);
+        let first = folder.path().join(delta_file(1));
+        assert_eq!(delta(&first).unwrap(), None);
         put_delta(folder.path(), 1, b"one").unwrap();
         put_delta(folder.path(), 1, b"one").unwrap();
         let refused = put_delta(folder.path(), 1, b"two").unwrap_err().to_string();
         assert_eq!(refused, "another delta to this revision is there");
-        assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(delta(&first).unwrap().as_deref(), Some(&b"one"[..]));
         let left: Vec<_> = fs::read_dir(folder.path().join(DELTAS)).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["000001.jsonl"], "nothing half-written is left");
     }
@@ -156,7 +157,7 @@ mod tests {
         let other = folder.path().join(delta_file(1)).with_extension(format!("{}.tmp", std::process::id()));
         fs::write(&other, b"half").unwrap();
         put_delta(folder.path(), 1, b"one").unwrap();
-        assert_eq!(delta(folder.path(), 1).unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(delta(&folder.path().join(delta_file(1))).unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(fs::read(other).unwrap(), b"half");
         let beside = || beside(&folder.path().join(delta_file(1))).unwrap().0;
         assert_ne!(beside(), beside());

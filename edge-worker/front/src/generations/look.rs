@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, delta_file};
-use shared_model::catalog::Delta;
+use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, NotApplied, Obstacle};
 use shared_model::variant::VariantName;
 use shared_model::wire::Digest;
 
@@ -42,7 +41,7 @@ pub(super) fn read(folder: &Path, variant: VariantName, running: Option<&Edition
     // A link may be pointed elsewhere meanwhile: all files are read from where it leads now.
     let folder = folder.canonicalize().map_err(Fault::Folder)?;
     let same = |running: &&Edition| digest(&folder).is_ok_and(|digest| digest == running.stamp().bundle);
-    let (mut edition, weights) = match running.filter(same) {
+    let (edition, weights) = match running.filter(same) {
         Some(running) => (running.clone(), None),
         None => {
             let mut files = Reader::of(&folder);
@@ -52,21 +51,11 @@ pub(super) fn read(folder: &Path, variant: VariantName, running: Option<&Edition
             }
         }
     };
-    let refused = loop {
-        let revision = edition.stamp().catalog.saturating_add(1);
-        if revision > last {
-            break None;
-        }
-        let file = || delta_file(revision);
-        match folder::delta(&folder, revision) {
-            Ok(None) => break None,
-            Ok(Some(bytes)) => match Delta::read(&bytes).and_then(|delta| edition.after(&delta)) {
-                Ok(next) => edition = next,
-                Err(error) => break Some(Fault::Delta { file: file(), reason: error.to_string() }),
-            },
-            Err(error) => break Some(Fault::Unreadable { file: file(), error }),
-        }
-    };
+    let (edition, refused) = edition.latest(last, |file| folder::delta(&folder.join(file)));
+    let refused = refused.map(|NotApplied { file, reason }| match reason {
+        Obstacle::Unreadable(error) => Fault::Unreadable { file, error },
+        Obstacle::Unfit(error) => Fault::Delta { file, reason: error.to_string() },
+    });
     Ok(Found { edition, weights, refused })
 }
 

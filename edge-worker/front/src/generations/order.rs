@@ -135,7 +135,8 @@ impl<L: Loader> Generations<L> {
         if digest(&folder)? != running.stamp().bundle {
             return Err(at_fault("the folder holds another bundle than the one that runs: reload it first".to_owned()));
         }
-        let there = || folder::delta(&folder, revision).is_ok_and(|there| there.as_deref() == Some(bytes));
+        let there =
+            || folder::delta(&folder.join(delta_file(revision))).is_ok_and(|there| there.as_deref() == Some(bytes));
         if revision <= running.stamp().catalog && there() {
             return Ok(false);
         }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use front::RequestId;
 use front::generations::{BundleSource, Read};
+use front::{Escalated, RequestId};
 use shared_model::catalog::Delta;
 use shared_model::variant::VariantName;
 use shared_model::wire::{Candidate, Refusal, Tier};
@@ -32,8 +32,17 @@ fn edge(text: &str, upstream: Option<Upstream>) -> Service {
 }
 
 fn edge_of(folder: &Path, program: Program, upstream: Option<Upstream>) -> Service {
+    tier_of(Tier::Edge, folder, program, upstream)
+}
+
+/// A region that is the last tier.
+fn region_of(folder: &Path, program: Program) -> Service {
+    tier_of(Tier::Region, folder, program, None)
+}
+
+fn tier_of(tier: Tier, folder: &Path, program: Program, upstream: Option<Upstream>) -> Service {
     let guests = Guests {
-        tier: Tier::Edge,
+        tier,
         limits: sample::LIMITS,
         program,
         size: PoolSize { instances: 1, queue: 1 },
@@ -41,8 +50,8 @@ fn edge_of(folder: &Path, program: Program, upstream: Option<Upstream>) -> Servi
         wasm: "by hand".into(),
     };
     let source = BundleSource { folder: folder.to_owned(), poll: Duration::from_secs(3600) };
-    let read = Read::new(&[source], VariantName::W4).expect("a bundle");
-    let models = read.load(guests, &mut front::metrics::registry(Tier::Edge)).expect("a model");
+    let read = Read::new(&[source], VariantName::of(tier)).expect("a bundle");
+    let models = read.load(guests, &mut front::metrics::registry(tier)).expect("a model");
     Service::new(models, upstream, ServiceMetrics::default())
 }
 
@@ -188,6 +197,29 @@ async fn a_request_ends_on_the_generation_on_which_it_began() {
     let known = RankRequest { candidates: sample::request(1.0).candidates[..9].to_vec(), ..sample::request(1.0) };
     let answer = service.rank(call(known, Duration::from_secs(60))).await.expect("an answer");
     assert_eq!((answer.stamp.map(|stamp| stamp.catalog), sample::ids(&answer.ranked)), (Some(1), vec!["m8", "m7"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_the_tier_below_does_not_have_yet_is_looked_up_in_the_current_catalog() {
+    let folder = TempDir::new().expect("a folder");
+    sample::bundle(folder.path());
+    let limits = GuestLimits { memory_bytes: 64 << 20, call: Duration::from_secs(10), load: Duration::from_secs(20) };
+    let program = Program::compile(&sample::worker(), limits).expect("a worker");
+    let service = region_of(folder.path(), program);
+    let (edition, _) = sample::edition(folder.path(), Tier::Region);
+    let item = r#"{"id":"new","quality":2}"#;
+    let delta = Delta::make(edition.schema(), edition.stamp(), edition.catalog(), item.as_bytes()).expect("a delta").0;
+    let operations = service.operations().expect("its models can be told");
+    tokio::task::block_in_place(|| operations.add_delta(&delta)).expect("it is applied");
+
+    let mut request = sample::request(1.0);
+    request.candidates[0].id = "new".to_owned();
+    for (why, catalog, warnings) in [(Why::UnknownItem, 1, 0), (Why::Unsure, 0, 1)] {
+        let below = Escalated { stamp: edition.stamp(), from: Tier::Edge, why, part: None };
+        let call = Call { escalation: Some(below), ..call(request.clone(), Duration::from_secs(60)) };
+        let answer = service.rank(call).await.expect("an answer");
+        assert_eq!((answer.stamp.map(|stamp| stamp.catalog), answer.warnings.len()), (Some(catalog), warnings));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

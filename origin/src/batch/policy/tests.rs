@@ -20,7 +20,7 @@ struct Rig {
 impl Rig {
     fn of(lanes: usize) -> Self {
         let mut rig = Self { queue: Queue::new(LIMITS), start: Instant::now() };
-        assert!((0..lanes).all(|id| rig.queue.open() == id));
+        assert!((0..lanes).all(|id| rig.queue.open(usize::MAX) == id));
         rig
     }
 
@@ -52,6 +52,10 @@ impl Rig {
 
     fn late(&mut self, at: u64) -> String {
         self.queue.late(self.at(at)).into_iter().map(|e| e.load).collect()
+    }
+
+    fn backlog(&self, at: u64) -> Duration {
+        self.queue.backlog(self.at(at))
     }
 
     /// The device computes a batch of ten candidates of the first lane.
@@ -147,15 +151,23 @@ fn a_model_that_is_due_goes_before_one_in_a_greater_hurry_that_still_waits_for_c
     assert_eq!(rig.next(2), Err(Some(3)));
 }
 
-/// Who goes first, one batch a millisecond, while the first model has always a full batch of shorter deadlines.
-fn served(rig: &mut Rig, from: u64, to: u64) -> String {
+/// Who goes first, one batch a millisecond, while these, the first of the models, have always a full batch of shorter
+/// deadlines.
+fn served_beside(hurried: &str, rig: &mut Rig, from: u64, to: u64) -> String {
     let one = |at| {
-        for _ in 0..3 {
-            rig.push(0, 'a', at, at + 20);
+        for (lane, load) in hurried.chars().enumerate() {
+            for _ in 0..3 {
+                rig.push(lane, load, at, at + 20);
+            }
         }
         rig.next(at).unwrap().chars().next().unwrap()
     };
     (from..to).map(one).collect()
+}
+
+/// As [`served_beside`] one.
+fn served(rig: &mut Rig, from: u64, to: u64) -> String {
+    served_beside("a", rig, from, to)
 }
 
 #[test]
@@ -165,6 +177,25 @@ fn a_model_is_passed_over_three_times_in_a_row_and_no_more() {
         rig.push(1, 'x', 0, 10_000);
     }
     assert_eq!(served(&mut rig, 2, 14), "aaaxaaaxaaaa", "two batches of it, each after three others");
+}
+
+#[test]
+fn of_three_models_each_waits_for_the_other_that_was_passed_over() {
+    let mut rig = Rig::of(3);
+    for _ in 0..9 {
+        rig.push(1, 'x', 0, 10_000);
+        rig.push(2, 'y', 0, 10_000);
+    }
+    assert_eq!(served(&mut rig, 2, 15), "aaaxyaaxyaaxy", "after three others, and one more");
+}
+
+#[test]
+fn of_five_models_none_is_left_to_starve_by_those_in_a_hurry() {
+    let mut rig = Rig::of(5);
+    for _ in 0..9 {
+        rig.push(4, 'y', 0, 10_000);
+    }
+    assert_eq!(served_beside("abcd", &mut rig, 2, 17), "abcdyabcdyabcdy");
 }
 
 #[test]
@@ -271,7 +302,7 @@ fn a_failed_batch_says_nothing_about_the_pace() {
     rig.queue.began(0, 10, rig.at(0));
     rig.queue.failed();
     rig.push(0, 'a', 30, 40);
-    assert_eq!((rig.late(30), rig.queue.backlog()), (String::new(), Duration::ZERO));
+    assert_eq!((rig.late(30), rig.backlog(30)), (String::new(), Duration::ZERO));
 }
 
 #[test]
@@ -282,7 +313,35 @@ fn the_backlog_is_what_waits_at_each_models_pace() {
     rig.queue.ended(1, 10, rig.at(21));
     rig.push_of(30, 0, 'a', 21, 500);
     rig.push_of(40, 1, 'x', 21, 500);
-    assert_eq!(rig.queue.backlog(), ms(60 + 4));
+    assert_eq!(rig.backlog(21), ms(60 + 4));
+}
+
+#[test]
+fn the_backlog_counts_what_is_made_ahead_and_what_is_left_of_what_runs() {
+    let mut rig = Rig::of(1);
+    rig.runs(0, 20);
+    rig.push(0, 'a', 20, 500);
+    rig.push_of(20, 0, 'b', 20, 600);
+    assert_eq!(rig.next(22).as_deref(), Ok("ab"));
+    assert_eq!(rig.backlog(22), ms(60), "made ahead");
+    rig.queue.began(0, 30, rig.at(22));
+    assert_eq!((rig.backlog(22), rig.backlog(40), rig.backlog(90)), (ms(60), ms(42), ms(0)), "being computed");
+    rig.push(0, 'c', 40, 500);
+    assert_eq!(rig.backlog(40), ms(42 + 20));
+    assert_eq!(rig.next(75).as_deref(), Ok("c"));
+    rig.queue.given_up();
+    assert_eq!(rig.backlog(75), ms(7), "of whom nobody waits for any more");
+}
+
+#[test]
+fn a_batch_has_no_more_requests_than_its_scorer_takes() {
+    let mut rig = Rig::of(0);
+    assert_eq!(rig.queue.open(2), 0);
+    for load in ['a', 'b', 'c'] {
+        rig.push(0, load, 0, 100);
+    }
+    assert_eq!(rig.next(0).as_deref(), Ok("ab"), "full, and so at once");
+    assert_eq!(rig.next(0), Err(Some(2)));
 }
 
 #[test]
@@ -298,15 +357,15 @@ fn a_lane_is_opened_and_closed_while_others_go_on() {
     let mut rig = Rig::of(1);
     rig.runs(0, 50);
     rig.push(0, 'a', 100, 900);
-    let later = rig.queue.open();
+    let later = rig.queue.open(usize::MAX);
     assert_eq!(later, 1);
     let ticket = rig.push(later, 'x', 100, 120);
     assert_eq!(rig.late(100), "", "nothing is known of its pace yet");
     assert_eq!(rig.next(102).as_deref(), Ok("x"), "the earlier deadline");
     assert_eq!(rig.queue.remove(ticket), None);
     rig.queue.close(0);
-    assert_eq!((rig.next(200), rig.queue.backlog()), (Err(None), Duration::ZERO));
-    assert_eq!(rig.queue.open(), 2, "no lane has the name of another");
+    assert_eq!((rig.next(200), rig.backlog(200)), (Err(None), Duration::ZERO));
+    assert_eq!(rig.queue.open(usize::MAX), 2, "no lane has the name of another");
 }
 
 #[test]

@@ -324,3 +324,31 @@ async fn when_the_thread_has_ended_nobody_waits_in_vain() {
     assert_eq!(next.await.unwrap(), (Err(ScoreError::Stopped), ms(4)));
     assert_eq!(rig.asks(0, 3.0, 1, ms(1000)).await.unwrap(), (Err(ScoreError::Stopped), ms(0)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scorer_that_takes_one_request_at_a_time_is_given_one() {
+    #[derive(Debug)]
+    struct Narrow;
+
+    impl Scorer for Narrow {
+        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+            Unused.score(batch)
+        }
+
+        fn sample(&self) -> Batch {
+            Unused.sample()
+        }
+
+        fn most_requests(&self) -> usize {
+            1
+        }
+    }
+
+    let mut rig = Rig::with(LIMITS);
+    rig.lanes[0] = Arc::new(Lane::open(rig.shared.clone(), Arc::new(Narrow)).expect("a queue"));
+    let asked = [1.0, 2.0].map(|name| rig.asks(0, name, 2, ms(100)));
+    assert_eq!([rig.runs(ms(1)).await, rig.runs(ms(1)).await], [[1.0, 1.0], [2.0, 2.0]]);
+    for asked in asked {
+        asked.await.unwrap().0.unwrap();
+    }
+}

@@ -125,3 +125,19 @@ fn says_when_the_catalog_does_not_fill_the_table() {
         assert_eq!(matches!(drafts.vocabularies[0].notes[0], Note::Guess(_)), guess, "{rows} rows");
     }
 }
+
+#[test]
+fn numbers_beyond_their_table_are_hashed_if_they_are_ids_and_bucketized_if_not() {
+    let items = "{\"id\":\"a\",\"shop_id\":7000001,\"price\":12}\n{\"id\":\"b\",\"shop_id\":3,\"price\":9000}\n";
+    let inputs = vec![
+        input("shop_id", DType::I32, &[], &[("shops", 1000)]),
+        input("price", DType::I32, &[], &[("prices", 1 << 30)]),
+    ];
+    let mut observed = observed("", items);
+    observed.fields.iter_mut().find(|field| field.path == "price").unwrap().numbers.push(-1.0);
+    let (drafts, schema, _) = drafted(inputs, &observed);
+    assert_eq!(transform(&drafts, "shop_id").0, "{ hash = 1000 }");
+    assert_eq!(transform(&drafts, "price").0, "{ boundaries = [-1.0, 12.0, 9000.0] }", "no more than was seen");
+    let kinds: Vec<&str> = schema.features().iter().map(|f| f.coding.kind()).collect();
+    assert_eq!(kinds, ["categorical", "bucketized"]);
+}
