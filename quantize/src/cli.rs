@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, delta, eval, explain, inspect, parity, report, schema_check, schema_init, simulate};
+use crate::{build, delta, eval, explain, golden, inspect, parity, report, schema_check, schema_init, simulate};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -51,7 +51,7 @@ enum Command {
     #[command(hide = true)]
     Parity {
         #[command(flatten)]
-        options: parity::Options,
+        options: golden::Options,
         /// Where to write the rows of a benchmark
         #[arg(long)]
         json: Option<PathBuf>,

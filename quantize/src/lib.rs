@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod explain;
 mod failure;
 pub mod gate;
+pub mod golden;
 pub mod import;
 pub mod inspect;
 pub mod parity;

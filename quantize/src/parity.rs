@@ -1,52 +1,18 @@
 //! `quantize parity`: our plan and tract against another runtime's recorded scores, for every model of a folder.
-//!
-//! A folder holds `<model>.onnx`, `catalog.jsonl` and `golden.json`: requests by line number, and for each model their
-//! scores and the values before the last monotone op.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use shared_model::ladder::prepare;
-use shared_model::limits;
+use serde::Serialize;
 use shared_model::variant::{Variant, VariantName};
-use shared_model::wire::json;
 
 use crate::check::{Difference, MAX_ABSOLUTE, MAX_RELATIVE, Reference};
 use crate::failure::Failure;
-use crate::import::import;
+use crate::golden::{Folder, Options, Recorded};
 use crate::score::Scorer;
-use crate::source::{self, SourceError};
-
-/// The most bytes of a `golden.json`.
-const MAX_GOLDEN_BYTES: u64 = 64 << 20;
+use crate::source::SourceError;
 
 /// The least size that a difference of scores before the link is divided by.
-const RELATIVE_FLOOR: f32 = 0.01;
-
-/// Where to look.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    /// The folder with the models.
-    #[arg(long)]
-    pub dir: PathBuf,
-    /// The schema; DIR/features.toml unless given.
-    #[arg(long)]
-    pub schema: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Golden {
-    requests: BTreeMap<String, serde_json::Value>,
-    #[serde(flatten)]
-    models: BTreeMap<String, BTreeMap<String, Recorded>>,
-}
-
-#[derive(Deserialize)]
-struct Recorded {
-    score: Vec<f32>,
-    logit: Vec<f32>,
-}
+pub const RELATIVE_FLOOR: f32 = 0.01;
 
 /// The differences of one model from what was recorded.
 #[derive(Clone, Debug, Serialize)]
@@ -72,43 +38,28 @@ impl Parity {
 /// # Errors
 /// A file cannot be used, or a model not imported.
 pub fn run(options: &Options) -> Result<Vec<Parity>, Failure> {
-    let schema_path = options.schema.clone().unwrap_or_else(|| options.dir.join("features.toml"));
-    let (schema, _) = source::schema(&schema_path)?;
-    let catalog = source::catalog(&options.dir.join("catalog.jsonl"), &schema)?;
-    let golden_path = options.dir.join("golden.json");
-    let golden: Golden = serde_json::from_slice(&source::bytes(&golden_path, MAX_GOLDEN_BYTES)?)
-        .map_err(|e| SourceError::file(&golden_path, e))?;
-    let mut rows = Vec::new();
-    for (model, recorded) in &golden.models {
-        let path = options.dir.join(format!("{model}.onnx"));
-        let bytes = source::bytes(&path, limits::MAX_TENSORS_BYTES)?;
-        let imported = import(&bytes, schema.inputs()).map_err(|e| Failure::import(&path, e))?;
-        let variant =
-            Variant { name: VariantName::F32, graph: imported.graph.clone(), tensors: imported.tensors.clone() };
-        let scorer = Scorer::new(&variant, &schema).map_err(|e| SourceError::file(&path, e))?;
-        let mut arena = scorer.arena();
-        let mut reference = Reference::new(&bytes, &imported).map_err(|e| SourceError::file(&path, e))?;
-        let link = imported.graph.link();
-        let mut row = Parity { model: model.clone(), plan: Difference::default(), tract: Difference::default() };
-        for (line, expected) in recorded {
-            let fault = |what: String| SourceError::file(&golden_path, format!("request {line}: {what}"));
-            let request = golden.requests.get(line).ok_or_else(|| fault("is not recorded".into()))?;
-            let request = request.to_string();
-            let decoded = json::decode_line(request.as_bytes(), schema.model(), &json::JsonLimits::default())
-                .map_err(|e| fault(e.to_string()))?;
-            let prepared = prepare(&schema, &catalog, &decoded.request).map_err(|r| fault(r.message))?;
-            let scores = scorer.score(&mut arena, &prepared).map_err(|e| fault(e.to_string()))?;
-            if scores.len() != expected.logit.len() || scores.len() != expected.score.len() {
-                return Err(fault(format!("{} candidates but {} scores", scores.len(), expected.logit.len())).into());
-            }
-            let (logits, _) =
-                reference.run(&scorer.inputs(&prepared), scores.len()).map_err(|e| fault(e.to_string()))?;
-            row.plan = row.plan.max(Difference::of(link, &scores, &expected.logit, &expected.score, RELATIVE_FLOOR));
-            row.tract = row.tract.max(Difference::of(link, &logits, &expected.logit, &expected.score, RELATIVE_FLOOR));
-        }
-        rows.push(row);
+    let folder = Folder::open(options)?;
+    folder.models().map(|model| measure(&folder, model)).collect()
+}
+
+fn measure(folder: &Folder, model: &str) -> Result<Parity, Failure> {
+    let path = folder.file(model);
+    let (bytes, imported) = folder.import(model)?;
+    let variant = Variant { name: VariantName::F32, graph: imported.graph.clone(), tensors: imported.tensors.clone() };
+    let scorer = Scorer::new(&variant, folder.schema()).map_err(|e| SourceError::file(&path, e))?;
+    let mut arena = scorer.arena();
+    let mut reference = Reference::new(&bytes, &imported).map_err(|e| SourceError::file(&path, e))?;
+    let link = imported.graph.link();
+    let mut row = Parity { model: model.to_owned(), plan: Difference::default(), tract: Difference::default() };
+    for Recorded { line, prepared, outputs, scores: expected } in folder.recorded(model)? {
+        let fault = |what: String| SourceError::file(&path, format!("request {line}: {what}"));
+        let of = |scores: &[f32]| Difference::of(link, scores, &expected, &outputs, RELATIVE_FLOOR);
+        let scores = scorer.score(&mut arena, &prepared).map_err(|e| fault(e.to_string()))?;
+        let (logits, _) = reference.run(&scorer.inputs(&prepared), scores.len()).map_err(|e| fault(e.to_string()))?;
+        row.plan = row.plan.max(of(&scores));
+        row.tract = row.tract.max(of(&logits));
     }
-    Ok(rows)
+    Ok(row)
 }
 
 /// The rows of a benchmark file (the form that every script of `scripts/` writes).
