@@ -208,6 +208,9 @@ pub enum Reason {
     /// The candidates in doubt were ranked above, the certain ones by the tiers below.
     #[n(6)]
     Merged,
+    /// The full-precision model, computed in a lower precision, which is named where the variant is.
+    #[n(7)]
+    Rounded,
 }
 
 impl Reason {
@@ -222,6 +225,7 @@ impl Reason {
             Self::UpstreamGone => "upstream_gone",
             Self::WorkerFailed => "worker_failed",
             Self::Merged => "merged",
+            Self::Rounded => "rounded",
         }
     }
 }
@@ -293,7 +297,8 @@ pub struct Answer {
     /// The tier that answered.
     #[n(2)]
     pub tier: Tier,
-    /// The variant that scored: `w4`, `w8` or `f32`; null when it was ranked without the model.
+    /// The variant that scored: `w4`, `w8` or `f32`, which is `tf32` or `bf16` where the origin multiplies so; null when
+    /// it was ranked without the model.
     #[n(3)]
     pub variant: Option<String>,
     /// 0 is normal; see DESIGN §10.

@@ -89,7 +89,7 @@ export interface Answer {
   variant: string | null;
   /** 0 is normal; 1: the tier above is gone or late; 2 to 4: no model ranked. */
   degradation: number;
-  reason: "sure" | "trivial" | "asked" | "reference" | "upstream_gone" | "worker_failed" | "merged" | (string & {});
+  reason: "sure" | "trivial" | "asked" | "reference" | "upstream_gone" | "worker_failed" | "merged" | "rounded" | (string & {});
   /** The best first, at most k. */
   ranked: Ranked[];
   agreement: Agreement | null;

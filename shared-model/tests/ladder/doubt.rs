@@ -79,6 +79,24 @@ fn nothing_is_claimed_of_what_the_origin_ranks_where_the_certified_region_sends_
 }
 
 #[test]
+fn nothing_is_claimed_of_what_the_origin_ranks_in_a_lower_precision() {
+    let rounded = |message: &Escalation| {
+        let Outcome::Reply(Reply::Answer(answer)) = reference(message) else { panic!("an answer") };
+        let variant = Some("tf32".to_owned());
+        Outcome::Reply(Reply::Answer(Box::new(Answer { reason: Reason::Rounded, variant, ..*answer })))
+    };
+    let (mut edge, mut region) = (ladder(Tier::Edge), ladder(Tier::Region));
+    let (held, message) = escalated(edge.rank(&call(with_k(3))));
+    let (held_above, above) = escalated(region.rank(&from_below(&message)));
+    for outcome in [rounded(&message), reply(region.resume(&held_above, rounded(&above)))] {
+        let answer = answered(edge.resume(&held, outcome));
+        assert_eq!((answer.reason, answer.variant.as_deref()), (Reason::Merged, Some("tf32")));
+        assert_eq!((ids(&answer), answer.degradation), (vec!["i19", "i12", "i11"], 0));
+        assert_eq!(answer.agreement, None);
+    }
+}
+
+#[test]
 fn whoever_merges_explains() {
     let mut edge = ladder(Tier::Edge);
     let (held, message) = escalated(edge.rank(&call(RankRequest { explain: true, ..with_k(3) })));

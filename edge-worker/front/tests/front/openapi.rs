@@ -114,7 +114,8 @@ fn after(reason: Reason) -> Option<Reason> {
         Reason::Reference => Some(Reason::UpstreamGone),
         Reason::UpstreamGone => Some(Reason::WorkerFailed),
         Reason::WorkerFailed => Some(Reason::Merged),
-        Reason::Merged => None,
+        Reason::Merged => Some(Reason::Rounded),
+        Reason::Rounded => None,
     }
 }
 
