@@ -42,7 +42,7 @@ pub use batching::Batching;
 pub use cache::Cache;
 pub use clients::Clients;
 pub use config::{Config, LoadError};
-pub use device::Device;
+pub use device::{Device, Precision};
 pub use fault::{Fault, FaultKind, Faults};
 pub use limits::Limits;
 pub use listen::{Https, Listen, Tiers, Tls};

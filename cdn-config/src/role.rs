@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::section::{Entry, Section};
-use crate::{Batching, Cache, Device, FaultKind, Limits, Upstream, Worker};
+use crate::{Batching, Cache, Device, FaultKind, Limits, Precision, Upstream, Worker};
 
 /// A rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +121,7 @@ impl Pop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     device: Device,
+    precision: Precision,
     batching: Batching,
 }
 
@@ -129,15 +130,18 @@ impl Origin {
         for pop_only in ["worker", "upstream", "cache"] {
             refuse(root, pop_only, Tier::Origin, &[Tier::Edge, Tier::Region]);
         }
-        Self {
-            device: Device::read(root.defaulted("device")),
-            batching: Batching::read(root.defaulted("batching"), limits),
-        }
+        let (device, precision) = Device::read(root.defaulted("device"));
+        Self { device, precision, batching: Batching::read(root.defaulted("batching"), limits) }
     }
 
     /// Where the model runs.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// How a GPU multiplies matrices there.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// How requests are put together for it.

@@ -32,6 +32,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::device::Precision;
 use crate::engine::{self, Engine, Health, OpenError, Scorer};
 use crate::executor::Batch;
 use crate::metrics::{Dropped, Metrics};
@@ -57,6 +58,8 @@ pub struct Limits {
 pub struct Scored {
     /// One a candidate, before the link.
     pub scores: Vec<f32>,
+    /// How they were computed.
+    pub precision: Precision,
     /// From the queue's door to the device.
     pub queued: Duration,
     /// On the device.
@@ -138,8 +141,12 @@ impl Batcher {
     /// # Errors
     /// `make` failed, or the device did.
     pub fn open<S: Scorer, E>(&self, make: impl FnOnce() -> Result<S, E>) -> Result<Lane, OpenError<E>> {
-        let scorer = engine::ready(make)?;
-        Lane::open(self.shared.clone(), Arc::new(scorer)).ok_or(OpenError::Stopped)
+        self.lane(engine::ready(make)?).ok_or(OpenError::Stopped)
+    }
+
+    /// Opens a lane to a scorer that was tried; `None` once nobody takes from the queue any more.
+    pub fn lane<S: Scorer>(&self, scorer: S) -> Option<Lane> {
+        Lane::open(self.shared.clone(), Arc::new(scorer))
     }
 
     /// Takes room for a request's candidates. To be asked before anything is done for it.

@@ -3,8 +3,9 @@
 //! It takes the jobs that [`crate::batch`] makes, each with its scorer, one after the other, and has nothing else to do with
 //! requests. A scorer is made and tried by whoever brings it, before it gets its first job: a device takes uploads from
 //! other threads while it computes. Async code sees a health watch. A panic of the device is a failed batch, not the end
-//! of the thread. Nothing here knows HTTP, models or requests.
+//! of the thread; with a [`guarded`] scorer it is not even that. Nothing here knows HTTP, models or requests.
 
+pub(crate) mod guarded;
 mod worker;
 
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::batch::Job;
+use crate::device::{Kind, Precision};
 use crate::executor::{Batch, Executor, RunError};
 
 /// What the thread runs: an executor, or in tests something that is easier to break.
@@ -26,24 +28,67 @@ pub trait Scorer: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The batch does not fit, or the device failed.
-    fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError>;
+    fn score(&self, batch: Batch) -> Result<Scores, RunError>;
 
-    /// A batch that is quick to score: what the device is tried with.
-    fn sample(&self) -> Batch;
+    /// What the device is tried and warmed up with; the first is quick to score.
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_>;
+
+    /// What it scores on now.
+    fn runs_on(&self) -> RunsOn;
 
     /// The most requests that a batch may have.
     fn most_requests(&self) -> usize {
         usize::MAX
     }
+
+    /// Bytes of the device's memory that this program holds, where that can be told.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// The scores of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// One a candidate, before the link.
+    pub values: Vec<f32>,
+    /// How they were computed.
+    pub precision: Precision,
+}
+
+impl From<Vec<f32>> for Scores {
+    /// In full precision.
+    fn from(values: Vec<f32>) -> Self {
+        Self { values, precision: Precision::F32 }
+    }
+}
+
+/// What a model is scored on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunsOn {
+    /// The device.
+    pub device: Kind,
+    /// How it multiplies matrices.
+    pub precision: Precision,
+    /// Why it is not the device that was meant.
+    pub note: Option<String>,
 }
 
 impl Scorer for Executor {
-    fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
-        self.run(batch)
+    fn score(&self, batch: Batch) -> Result<Scores, RunError> {
+        Ok(Scores { values: self.run(batch)?, precision: self.precision() })
     }
 
-    fn sample(&self) -> Batch {
-        self.zeros()
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new(Self::samples(self))
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        RunsOn { device: self.kind(), precision: self.precision(), note: None }
+    }
+
+    fn memory(&self) -> Option<u64> {
+        Self::memory(self)
     }
 
     fn most_requests(&self) -> usize {
@@ -92,9 +137,12 @@ enum Fault {
 }
 
 impl Fault {
-    /// Whether the device is at fault; the others are found before it has anything to do.
+    /// Whether the device is at fault.
     fn is_the_devices(&self) -> bool {
-        matches!(self, Self::Panic(_) | Self::Run(RunError::Device(_)))
+        match self {
+            Self::Panic(_) => true,
+            Self::Run(error) => error.is_the_devices(),
+        }
     }
 }
 
@@ -116,15 +164,17 @@ impl Engine {
     }
 }
 
-/// Makes a scorer and scores a sample with it, so that ready means ready.
+/// Makes a scorer and scores its samples with it, so that ready means ready.
 pub(crate) fn ready<S: Scorer, E>(make: impl FnOnce() -> Result<S, E>) -> Result<S, OpenError<E>> {
     let scorer = caught(make).map_err(OpenError::Trial)?.map_err(OpenError::Load)?;
-    run(&scorer, scorer.sample()).map_err(|fault| OpenError::Trial(fault.to_string()))?;
+    for sample in scorer.samples() {
+        run(&scorer, sample).map_err(|fault| OpenError::Trial(fault.to_string()))?;
+    }
     Ok(scorer)
 }
 
 /// Scores, and turns a panic into a fault. A scorer keeps nothing from one batch to the next that a panic could break.
-fn run(scorer: &dyn Scorer, batch: Batch) -> Result<Vec<f32>, Fault> {
+fn run(scorer: &dyn Scorer, batch: Batch) -> Result<Scores, Fault> {
     Ok(caught(|| scorer.score(batch)).map_err(Fault::Panic)??)
 }
 

@@ -4,6 +4,9 @@
 //! one row a candidate, in parts if there are too many of them; where the two meet, a candidate takes its request's row. The program is the same on every device: burn's
 //! dispatch is asked at run time. Sums have the device's order, so scores agree with the reference within 1e-5 and not in
 //! bits. No thread and no clock here; a failure of the device inside an op panics, which [`crate::engine`] contains.
+//!
+//! A GPU compiles and tunes its kernels by shape, so there the rows are filled up to one of a few numbers, all of which
+//! [`Executor::samples`] has: once those have run, no request waits for a compiler.
 
 mod batch;
 mod elementwise;
@@ -13,8 +16,11 @@ mod load;
 mod op;
 #[cfg(test)]
 mod parity;
+mod product;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "cuda")]
+mod tuned;
 mod value;
 
 pub use batch::Batch;
@@ -24,14 +30,18 @@ pub use load::LoadError;
 use std::ops::Range;
 
 use burn::backend::ops::FloatTensorOps;
-use burn::backend::{Dispatch, DispatchDevice, read_sync};
+use burn::backend::{Backend, Dispatch, DispatchDevice, read_sync};
 use thiserror::Error;
 
 use shared_model::encode::Data;
 use shared_model::graph::{DType, Graph, Node, Scope, Type, ValueId};
 
+use crate::device::{Device, Kind, Precision};
 use op::{Ready, apply, batched};
 use value::{Int, Value, indices};
+
+/// The numbers of rows that a GPU is given, so that it has kernels for each.
+const BUCKETS: [usize; 7] = [1, 8, 32, 128, 512, 1024, 4096];
 
 /// Why a batch cannot be scored.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -79,11 +89,21 @@ pub enum RunError {
     Device(String),
 }
 
+impl RunError {
+    /// Whether the device is at fault; the others are found before it has anything to do.
+    #[must_use]
+    pub fn is_the_devices(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+}
+
 /// A graph on a device, ready to run.
 #[derive(Debug)]
 pub struct Executor {
     graph: Graph,
     device: DispatchDevice,
+    kind: Kind,
+    precision: Precision,
     fit: Fit,
     /// By value: those that do not depend on the request.
     constants: Vec<Option<Value>>,
@@ -105,6 +125,12 @@ struct Step {
     done: Vec<ValueId>,
 }
 
+impl Step {
+    fn on(&self, device: &DispatchDevice) -> Result<Self, RunError> {
+        Ok(Self { node: self.node, ready: self.ready.clone().on(device)?, done: self.done.clone() })
+    }
+}
+
 impl Executor {
     /// The score of every candidate before the graph's link, in the order of the batch.
     ///
@@ -113,7 +139,7 @@ impl Executor {
     pub fn run(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
         self.fit.check(&batch)?;
         let Batch { requests, owner, mut inputs } = batch;
-        let mut shared = Run::new(self, Rows { requests, candidates: 0 });
+        let mut shared = Run::new(self, Rows { requests: self.filled(requests), candidates: 0 });
         self.upload(&mut shared, &mut inputs, |scope| (scope == Scope::Request).then_some(0..requests));
         for step in &self.request_steps {
             shared.step(step);
@@ -122,34 +148,102 @@ impl Executor {
         let mut scores = Vec::with_capacity(candidates);
         for start in (0..candidates).step_by(self.most) {
             let part = start..candidates.min(start + self.most);
-            let mut run = Run { rows: Rows { requests, candidates: part.len() }, ..shared.clone() };
+            let rows = Rows { candidates: self.filled(part.len()), ..shared.rows };
+            let mut run = Run { rows, ..shared.clone() };
             run.owner = self.owner(&owner[part.clone()], requests);
             self.upload(&mut run, &mut inputs, |scope| scope.per_candidate().then(|| part.clone()));
             for step in &self.candidate_steps {
                 run.step(step);
             }
-            scores.extend(run.scores()?);
+            scores.extend(run.scores()?.into_iter().take(part.len()));
         }
         Ok(scores)
     }
 
-    /// One candidate of one request, with zeros for features.
+    /// The same on another device, which takes the constants from this one.
+    ///
+    /// # Errors
+    /// This device did not give them.
+    pub fn on(&self, device: &Device) -> Result<Self, RunError> {
+        let to = device.handle().as_dispatch();
+        let constants = self.constants.iter().map(|value| value.clone().map(|v| v.on(to)).transpose());
+        let steps = |steps: &[Step]| steps.iter().map(|step| step.on(to)).collect::<Result<_, _>>();
+        let fitting = BUCKETS.into_iter().filter(|&rows| rows <= self.most).max().unwrap_or(1);
+        Ok(Self {
+            graph: self.graph.clone(),
+            device: to.clone(),
+            kind: device.kind(),
+            precision: device.precision(),
+            fit: self.fit.clone(),
+            constants: constants.collect::<Result<_, _>>()?,
+            request_steps: steps(&self.request_steps)?,
+            candidate_steps: steps(&self.candidate_steps)?,
+            most: if device.kind() == Kind::Cpu { self.most } else { fitting },
+            most_requests: self.most_requests,
+        })
+    }
+
+    /// What it runs on.
     #[must_use]
-    pub fn zeros(&self) -> Batch {
-        let zeros = |ty: &Type| match ty.dtype {
-            DType::F32 => Data::F32(vec![0.0; ty.len()]),
-            DType::I32 | DType::Bool => Data::I32(vec![0; ty.len()]),
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Bytes of the device's memory that this program holds, where that can be told.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        Dispatch::memory_pool_usage(&self.device).map(|usage| usage.bytes_reserved)
+    }
+
+    /// How it multiplies matrices.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Batches of zeros that have all shapes which this device will ever see; the first is of one candidate.
+    pub fn samples(&self) -> impl Iterator<Item = Batch> {
+        let most = if self.fills() { self.most } else { 1 };
+        let requests_at_most = self.filled(self.most_requests);
+        let sizes = BUCKETS.into_iter().filter(move |&candidates| candidates <= most);
+        sizes.flat_map(move |candidates| {
+            let of = BUCKETS.into_iter().filter(move |&requests| requests <= candidates.min(requests_at_most));
+            of.map(move |requests| self.zeros(requests, candidates))
+        })
+    }
+
+    fn zeros(&self, requests: usize, candidates: usize) -> Batch {
+        let zeros = |ty: &Type| {
+            let length = if ty.scope == Scope::Request { requests } else { candidates } * ty.len();
+            match ty.dtype {
+                DType::F32 => Data::F32(vec![0.0; length]),
+                DType::I32 | DType::Bool => Data::I32(vec![0; length]),
+            }
         };
-        Batch { requests: 1, owner: vec![0], inputs: self.graph.inputs().map(|(_, v)| zeros(&v.ty)).collect() }
+        let inputs = self.graph.inputs().map(|(_, v)| zeros(&v.ty)).collect();
+        Batch { requests, owner: vec![0; candidates], inputs }
+    }
+
+    /// Whether rows are filled up.
+    fn fills(&self) -> bool {
+        self.kind != Kind::Cpu
+    }
+
+    /// The number of rows that so many are filled up to.
+    fn filled(&self, rows: usize) -> usize {
+        let bucket = || BUCKETS.into_iter().find(|&bucket| bucket >= rows);
+        if self.fills() { bucket().unwrap_or(rows) } else { rows }
     }
 
     /// Puts rows of the inputs on the device: of each scope those that `rows` names.
     fn upload(&self, run: &mut Run<'_>, inputs: &mut [Data], rows: impl Fn(Scope) -> Option<Range<usize>>) {
         for ((id, input), data) in self.graph.inputs().zip(inputs) {
             let Some(range) = rows(input.ty.scope) else { continue };
-            let dims = batched(range.len(), &input.ty.shape);
+            let rows = self.filled(range.len());
+            let dims = batched(rows, &input.ty.shape);
             let width = input.ty.len();
-            run.values[id.index()] = Some(match batch::rows(data, range.start * width..range.end * width) {
+            let elements = range.start * width..range.end * width;
+            run.values[id.index()] = Some(match batch::rows(data, elements, rows * width) {
                 Data::F32(data) => Value::upload_f32(data, dims, &self.device),
                 Data::I32(data) => Value::upload_i32(data, dims, &self.device),
             });
@@ -158,8 +252,9 @@ impl Executor {
 
     /// The owners on the device; none for one request, whose row is every candidate's by broadcasting.
     fn owner(&self, owner: &[u32], requests: usize) -> Option<Int> {
-        let rows = || owner.iter().map(|&o| i32::try_from(o).unwrap_or(i32::MAX)).collect();
-        (requests > 1).then(|| indices(rows(), vec![owner.len()], &self.device))
+        let rows = self.filled(owner.len());
+        let owners = owner.iter().map(|&o| i32::try_from(o).unwrap_or(i32::MAX)).chain(std::iter::repeat(0));
+        (requests > 1).then(|| indices(owners.take(rows).collect(), vec![rows], &self.device))
     }
 }
 
@@ -215,7 +310,7 @@ impl<'a> Run<'a> {
             let last = step.done.contains(id) && !inputs[i + 1..].contains(id);
             operands.push(self.operand(*id, out.scope, last));
         }
-        let result = apply(op, &step.ready, operands, &types, out, self.rows.of(out.scope));
+        let result = apply(op, &step.ready, operands, &types, out, self.rows.of(out.scope), self.executor.precision);
         self.values[output.index()] = Some(result);
         for id in &step.done {
             self.values[id.index()] = None;

@@ -53,6 +53,9 @@ pub struct Metrics {
     scores: Counter,
     failed_batches: Counter,
     dropped: Family<Why, Counter>,
+    device_lost: Gauge,
+    device_losses: Counter,
+    device_memory: Gauge,
 }
 
 impl Metrics {
@@ -67,6 +70,9 @@ impl Metrics {
             scores: Counter::default(),
             failed_batches: Counter::default(),
             dropped: Family::default(),
+            device_lost: Gauge::default(),
+            device_losses: Counter::default(),
+            device_memory: Gauge::default(),
         };
         registry.register("batch_size", "Candidates of a batch", metrics.batch_size.clone());
         registry.register("batch_requests", "Requests of a batch", metrics.batch_requests.clone());
@@ -80,7 +86,19 @@ impl Metrics {
         registry.register("scores", "Candidates scored", metrics.scores.clone());
         registry.register("failed_batches", "Batches that came back without scores", metrics.failed_batches.clone());
         registry.register("dropped", "Requests dropped before the device had them", metrics.dropped.clone());
-        registry.register("device", "What the model runs on", Info::new(vec![("kind", device.kind().as_str())]));
+        registry.register(
+            "device_lost",
+            "Models that are scored on the CPU because their device is lost",
+            metrics.device_lost.clone(),
+        );
+        registry.register("device_losses", "Losses of a device", metrics.device_losses.clone());
+        registry.register(
+            "device_memory_bytes",
+            "Memory of the device that this origin holds; 0 where that is not told",
+            metrics.device_memory.clone(),
+        );
+        let labels = vec![("kind", device.kind().to_string()), ("precision", device.precision().as_str().to_owned())];
+        registry.register("device", "What the models are meant to run on", Info::new(labels));
         metrics
     }
 
@@ -96,6 +114,22 @@ impl Metrics {
 
     pub(crate) fn dropped(&self, why: Dropped) {
         self.dropped.get_or_create(&Why { reason: why.as_str() }).inc();
+    }
+
+    /// A model has lost its device.
+    pub(crate) fn lost(&self) {
+        self.device_lost.inc();
+        self.device_losses.inc();
+    }
+
+    /// A model that had lost its device has it again, or is gone.
+    pub(crate) fn found(&self) {
+        self.device_lost.dec();
+    }
+
+    /// The device's memory is so much.
+    pub(crate) fn memory(&self, bytes: u64) {
+        self.device_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// The device begins a batch.

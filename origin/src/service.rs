@@ -14,6 +14,7 @@ use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
 use crate::batch::{Batcher, Full, ScoreError, Scored};
+use crate::device::{Missing, Precision};
 use crate::engine;
 use crate::executor::{Batch, RunError};
 use crate::model::{Executors, Model, VARIANT};
@@ -23,8 +24,8 @@ pub(crate) struct Service {
     models: Arc<Generations<Executors>>,
     batcher: Arc<Batcher>,
     limits: TierLimits,
-    /// What the device is.
-    runs_on: &'static str,
+    /// Why the device is no faster one.
+    missing: Option<Missing>,
 }
 
 impl Service {
@@ -32,9 +33,9 @@ impl Service {
         models: Arc<Generations<Executors>>,
         batcher: Arc<Batcher>,
         limits: TierLimits,
-        runs_on: &'static str,
+        missing: Option<Missing>,
     ) -> Self {
-        Self { models, batcher, limits, runs_on }
+        Self { models, batcher, limits, missing }
     }
 
     /// Before anything is encoded, which for too many candidates takes too long.
@@ -79,13 +80,14 @@ impl Ranker for Service {
         let until = call.escalation.map_or_else(|| step_until(Instant::now(), call.deadline), |_| call.deadline);
         let scored = model.lane.score(place, rows, until).await;
         let why = match scored {
-            Ok(Scored { scores, queued, ran }) => match topk::first_nan(&scores) {
+            Ok(Scored { scores, precision, queued, ran }) => match topk::first_nan(&scores) {
                 None => {
                     let ranking = Ranking { link: model.link, by: Tier::Origin };
                     let ranked = prepared.ranked(&scores, request, ranking);
                     let explanation = request.explain.then(|| model.explain(request, &prepared, &scores));
                     let timing = Timing { queue: micros(queued), score: micros(encoded + ran), ..Timing::default() };
-                    return Ok(Answer { explanation, ..model.answer(ranked, prepared.defaulted(), timing) });
+                    let answer = model.answer(ranked, prepared.defaulted(), timing);
+                    return Ok(named(Answer { explanation, ..answer }, precision));
                 }
                 Some(_) => "the model gave a score that is not a number".to_owned(),
             },
@@ -121,7 +123,7 @@ impl Ranker for Service {
     }
 
     fn models(&self) -> Vec<Serving> {
-        self.models.current().iter().map(|generation| generation.model.serving(self.runs_on)).collect()
+        self.models.current().iter().map(|generation| generation.model.serving(self.missing.as_ref())).collect()
     }
 
     fn operations(&self) -> Option<&dyn Operations> {
@@ -170,6 +172,12 @@ impl Model {
             ..self.answer(ranked, Vec::new(), Timing::default())
         }
     }
+}
+
+/// The answer, which is the reference in full precision alone.
+fn named(answer: Answer, precision: Precision) -> Answer {
+    let reason = if precision == Precision::F32 { Reason::Reference } else { Reason::Rounded };
+    Answer { variant: Some(precision.as_str().to_owned()), reason, ..answer }
 }
 
 fn micros(duration: Duration) -> u64 {

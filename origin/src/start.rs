@@ -15,7 +15,7 @@ use shared_model::ladder::TierLimits;
 use shared_model::wire::Tier;
 
 use crate::batch::{self, Batcher};
-use crate::device::{Choice, Device};
+use crate::device::{Choice, Device, Missing, Precision};
 use crate::metrics::Metrics;
 use crate::model::{Executors, LoadFault, VARIANT};
 use crate::service::Service;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub limits: TierLimits,
     /// What to compute on.
     pub device: Choice,
+    /// How, on a GPU.
+    pub precision: Precision,
     /// How requests are put together for it, and how many may wait.
     pub batching: batch::Limits,
 }
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The device has no thread.
     #[error("the device's thread cannot be started: {0}")]
     Thread(io::Error),
+    /// The device that was asked for cannot be used.
+    #[error("device.use: {0}")]
+    Device(#[from] Missing),
     /// A bundle cannot be run.
     #[error(transparent)]
     Load(#[from] Box<LoadError<LoadFault>>),
@@ -114,6 +119,12 @@ impl Settings {
             device: match origin.device() {
                 cdn_config::Device::Auto => Choice::Auto,
                 cdn_config::Device::Cpu => Choice::Cpu,
+                cdn_config::Device::Cuda(index) => Choice::Cuda(index),
+            },
+            precision: match origin.precision() {
+                cdn_config::Precision::F32 => Precision::F32,
+                cdn_config::Precision::Tf32 => Precision::Tf32,
+                cdn_config::Precision::Bf16 => Precision::Bf16,
             },
             batching: batch::Limits {
                 max_delay: batching.max_delay(),
@@ -146,16 +157,22 @@ pub struct Running {
 /// # Errors
 /// The first thing that is at fault, by name; then nothing is open.
 pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { front, bundles, limits, device, batching } = settings;
+    let Settings { front, bundles, limits, device, precision, batching } = settings;
     let mut registry = front::metrics::registry(Tier::Origin);
     let loading = tokio::task::spawn_blocking(move || {
         let bundles = Read::new(&bundles, VARIANT)?;
-        let device = Device::probe(device);
+        let probed = Device::probe(device, precision)?;
+        let device = probed.device.clone();
+        match &probed.missing {
+            None => tracing::info!(device = %device.kind(), precision = device.precision().as_str(), "computes on"),
+            Some(missing) => tracing::warn!(device = %device.kind(), %missing, "computes on the CPU"),
+        }
         let metrics = Metrics::register(&mut registry, &device);
-        let batcher = Arc::new(Batcher::start(batching, metrics).map_err(StartError::Thread)?);
-        let loader = Executors { device: device.clone(), batcher: batcher.clone() };
+        let batcher = Arc::new(Batcher::start(batching, metrics.clone()).map_err(StartError::Thread)?);
+        let missing = probed.missing.clone();
+        let loader = Executors { probed, metrics, batcher: batcher.clone() };
         let models = bundles.load(loader, &mut registry).map_err(Box::new)?;
-        let service = Service::new(models, batcher, limits, device.kind().as_str());
+        let service = Service::new(models, batcher, limits, missing);
         Ok::<_, StartError>((service, registry, device))
     });
     let (service, registry, device) = loading.await.map_err(|e| StartError::CutOff(e.to_string()))??;

@@ -54,6 +54,8 @@ struct Model {
     version: String,
     variant: String,
     runs_on: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     bundle: String,
     catalog: u64,
 }
@@ -124,6 +126,7 @@ fn readiness<R: Ranker>(admin: &Admin<R>) -> Response<Full<Bytes>> {
         version: serving.version,
         variant: serving.variant,
         runs_on: serving.runs_on,
+        note: serving.note,
         bundle: serving.stamp.bundle.to_string(),
         catalog: serving.stamp.catalog,
     });

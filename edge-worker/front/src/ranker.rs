@@ -204,6 +204,8 @@ pub struct Serving {
     pub variant: String,
     /// What it scores on: `wasmtime`, or the origin's device.
     pub runs_on: String,
+    /// Why that is not what was meant.
+    pub note: Option<String>,
     /// What its answers come from.
     pub stamp: Stamp,
 }

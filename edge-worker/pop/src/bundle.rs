@@ -142,6 +142,7 @@ impl Served {
             version: manifest.version.clone(),
             variant: VariantName::of(self.tier).as_str().to_owned(),
             runs_on: "wasmtime".to_owned(),
+            note: None,
             stamp: self.edition.stamp(),
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::policy::{Entry, LaneId};
 use super::{ScoreError, Scored, Share, Shared};
-use crate::engine::Scorer;
+use crate::engine::{Scorer, Scores};
 use crate::executor::Batch;
 use crate::metrics::Dropped;
 
@@ -99,10 +99,10 @@ fn still_wanted(shared: &Shared, entry: Entry<Share>, now: Instant) -> Option<En
 
 impl Begun {
     /// The device is done: to each its scores, or to all the reason why there are none.
-    pub(crate) fn end(self, outcome: Result<Vec<f32>, String>, now: Instant) {
+    pub(crate) fn end(self, outcome: Result<Scores, String>, now: Instant) {
         let Self { shared, lane, scorer: _, waiters, since } = self;
         let candidates = waiters.iter().map(|waiter| waiter.candidates).sum();
-        let outcome = outcome.and_then(|scores| match scores.len() {
+        let outcome = outcome.and_then(|scores| match scores.values.len() {
             got if got == candidates => Ok(scores),
             got => Err(format!("the device gave {got} scores for {candidates} candidates")),
         });
@@ -119,8 +119,9 @@ impl Begun {
         for Waiter { candidates, arrived, done } in waiters {
             let own = start..start + candidates;
             start = own.end;
-            let scored = |scores: &Vec<f32>| Scored {
-                scores: scores[own].to_vec(),
+            let scored = |scores: &Scores| Scored {
+                scores: scores.values[own].to_vec(),
+                precision: scores.precision,
                 queued: since.saturating_duration_since(arrived),
                 ran,
             };

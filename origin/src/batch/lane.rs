@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 
 use super::policy::{Entry, LaneId, Ticket};
 use super::{Place, ScoreError, Scored, Share, Shared, now};
-use crate::engine::Scorer;
+use crate::engine::{RunsOn, Scorer};
 use crate::executor::Batch;
 use crate::metrics::Dropped;
 
@@ -26,6 +26,12 @@ impl Lane {
         let most_requests = scorer.most_requests();
         let id = shared.queue().as_mut().map(|queue| queue.open(most_requests))?;
         Some(Self { shared, id, scorer })
+    }
+
+    /// What its scorer runs on now.
+    #[must_use]
+    pub fn runs_on(&self) -> RunsOn {
+        self.scorer.runs_on()
     }
 
     /// Scores a request by `deadline`, in a batch with others. Dropping the future gives it up.

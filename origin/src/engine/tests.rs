@@ -10,7 +10,7 @@ use shared_model::wire::Tier;
 
 use super::*;
 use crate::batch::{Batcher, Full, Lane, Limits, ScoreError, Scored};
-use crate::device::Device;
+use crate::device::{Device, Kind, Precision};
 use crate::metrics::Metrics;
 
 /// A request larger than a batch: it shares none.
@@ -22,17 +22,21 @@ const LIMITS: Limits =
 struct Fragile;
 
 impl Scorer for Fragile {
-    fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+    fn score(&self, batch: Batch) -> Result<Scores, RunError> {
         match batch.requests {
             13 => panic!("out of memory, on purpose"),
             7 => Err(RunError::Device("lost, on purpose".to_owned())),
             5 => Err(RunError::Index { table: "genres".to_owned(), index: 9, rows: 3 }),
-            _ => Ok(vec![0.5; batch.owner.len()]),
+            _ => Ok(vec![0.5; batch.owner.len()].into()),
         }
     }
 
-    fn sample(&self) -> Batch {
-        batch(1)
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new(std::iter::once(batch(1)))
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
     }
 }
 
@@ -41,12 +45,16 @@ impl Scorer for Fragile {
 struct Broken;
 
 impl Scorer for Broken {
-    fn score(&self, _: Batch) -> Result<Vec<f32>, RunError> {
+    fn score(&self, _: Batch) -> Result<Scores, RunError> {
         panic!("no such device")
     }
 
-    fn sample(&self) -> Batch {
-        batch(1)
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new(std::iter::once(batch(1)))
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
     }
 }
 
@@ -89,7 +97,7 @@ async fn scores_come_back_to_whoever_waits() {
     let text = shown(&registry);
     assert!(text.contains("origin_scores_total 2") && text.contains("origin_batch_size_count 1"), "{text}");
     assert!(
-        text.contains("origin_queue_candidates 0") && text.contains("origin_device_info{kind=\"cpu\"} 1"),
+        text.contains("origin_queue_candidates 0") && text.contains("origin_device_info{kind=\"cpu\",precision=\"f32\"} 1"),
         "{text}"
     );
 }
@@ -144,15 +152,19 @@ async fn a_scorer_that_has_gone_is_not_held_against_the_device() {
     struct Worn(AtomicBool);
 
     impl Scorer for Worn {
-        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+        fn score(&self, batch: Batch) -> Result<Scores, RunError> {
             match self.0.swap(true, Ordering::Relaxed) {
-                false => Ok(vec![0.5; batch.owner.len()]),
+                false => Ok(vec![0.5; batch.owner.len()].into()),
                 true => Err(RunError::Device("worn out, on purpose".to_owned())),
             }
         }
 
-        fn sample(&self) -> Batch {
-            batch(1)
+        fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+            Box::new(std::iter::once(batch(1)))
+        }
+
+        fn runs_on(&self) -> RunsOn {
+            RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
         }
     }
 
@@ -181,12 +193,16 @@ async fn scorers_come_and_go_and_each_scores_its_own() {
     }
 
     impl Scorer for Says {
-        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
-            Ok(vec![self.score; batch.owner.len()])
+        fn score(&self, batch: Batch) -> Result<Scores, RunError> {
+            Ok(vec![self.score; batch.owner.len()].into())
         }
 
-        fn sample(&self) -> Batch {
-            batch(1)
+        fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+            Box::new(std::iter::once(batch(1)))
+        }
+
+        fn runs_on(&self) -> RunsOn {
+            RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
         }
     }
 

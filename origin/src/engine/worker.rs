@@ -64,7 +64,7 @@ impl Worker {
     /// Once nobody has the scorer any more, nothing is known against the device: the next job tells.
     fn retry(&mut self) {
         let scorer = self.failed.as_ref().and_then(Weak::upgrade);
-        let failed = scorer.and_then(|s| run(&*s, s.sample()).err().filter(Fault::is_the_devices));
+        let failed = scorer.and_then(|s| run(&*s, s.samples().next()?).err().filter(Fault::is_the_devices));
         self.note(failed.as_ref());
     }
 

@@ -44,14 +44,16 @@ fn append(all: &mut Data, own: &Data) {
     }
 }
 
-/// Some elements of a block; all of them are moved out of it.
-pub(super) fn rows(data: &mut Data, elements: Range<usize>) -> Data {
-    fn pick<T: Clone>(all: &mut Vec<T>, elements: Range<usize>) -> Vec<T> {
-        if elements == (0..all.len()) { std::mem::take(all) } else { all[elements].to_vec() }
+/// Some elements of a block, and zeros up to `length`; all of them are moved out of it.
+pub(super) fn rows(data: &mut Data, elements: Range<usize>, length: usize) -> Data {
+    fn pick<T: Clone + Default>(all: &mut Vec<T>, elements: Range<usize>, length: usize) -> Vec<T> {
+        let mut own = if elements == (0..all.len()) { std::mem::take(all) } else { all[elements].to_vec() };
+        own.resize(length, T::default());
+        own
     }
     match data {
-        Data::F32(v) => Data::F32(pick(v, elements)),
-        Data::I32(v) => Data::I32(pick(v, elements)),
+        Data::F32(v) => Data::F32(pick(v, elements, length)),
+        Data::I32(v) => Data::I32(pick(v, elements, length)),
     }
 }
 

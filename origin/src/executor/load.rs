@@ -11,7 +11,7 @@ use shared_model::tensor::Tensor;
 use super::op::{Ready, apply, batched};
 use super::value::Value;
 use super::{Executor, Fit, Step};
-use crate::device::Device;
+use crate::device::{Device, Precision};
 
 /// The most elements of one value on the device: 64 MiB of f32.
 const MAX_ELEMENTS: usize = 1 << 24;
@@ -61,6 +61,7 @@ impl Executor {
     /// The tensors are not those of the graph.
     pub fn new(graph: &Graph, tensors: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self, LoadError> {
         check(graph)?;
+        let (kind, precision) = (device.kind(), device.precision());
         let device = device.handle().as_dispatch().clone();
         let mut constants = vec![None; graph.values().len()];
         for (id, value) in graph.constants() {
@@ -99,7 +100,7 @@ impl Executor {
             if out.scope == Scope::Const {
                 let types: Vec<&Type> = inputs.iter().map(|id| &graph.value(*id).ty).collect();
                 let operands = inputs.iter().filter_map(|id| constants[id.index()].clone()).collect();
-                constants[output.index()] = Some(apply(op, &ready, operands, &types, out, 1));
+                constants[output.index()] = Some(apply(op, &ready, operands, &types, out, 1, Precision::F32));
             } else {
                 steps.push(Step { node, ready, done: Vec::new() });
             }
@@ -112,7 +113,7 @@ impl Executor {
         let (most, most_requests) =
             (most_rows(graph, |s| s != Scope::Const), most_rows(graph, |s| s == Scope::Request));
         let graph = graph.clone();
-        Ok(Self { graph, device, fit, constants, request_steps, candidate_steps, most, most_requests })
+        Ok(Self { graph, device, kind, precision, fit, constants, request_steps, candidate_steps, most, most_requests })
     }
 }
 

@@ -9,8 +9,11 @@ use burn::backend::{Dispatch, DispatchDevice};
 
 use shared_model::graph::{Op, Reduce, Type};
 
+use super::RunError;
 use super::elementwise;
+use super::product::product;
 use super::value::{Int, Value, indices};
+use crate::device::Precision;
 
 /// What of a node is made ready once, when its graph is loaded.
 #[derive(Clone, Debug)]
@@ -35,12 +38,28 @@ impl Ready {
             _ => Self::Nothing,
         }
     }
+
+    /// The same on another device.
+    pub(super) fn on(self, device: &DispatchDevice) -> Result<Self, RunError> {
+        match self {
+            Self::Indices(at) => Ok(Self::Indices(Value::I32(at).on(device)?.i32())),
+            Self::Nothing | Self::Checked => Ok(self),
+        }
+    }
 }
 
 /// A node's result.
 ///
 /// `rows` is the batch of the result, `types` are those of `operands`, `out` that of the result.
-pub(super) fn apply(op: &Op, ready: &Ready, operands: Vec<Value>, types: &[&Type], out: &Type, rows: usize) -> Value {
+pub(super) fn apply(
+    op: &Op,
+    ready: &Ready,
+    operands: Vec<Value>,
+    types: &[&Type],
+    out: &Type,
+    rows: usize,
+    precision: Precision,
+) -> Value {
     let rank = types.iter().map(|t| t.shape.len()).max().unwrap_or(0);
     let mut operands = operands.into_iter();
     let mut next = || operands.next().expect("the graph's builder checked the arity");
@@ -54,11 +73,11 @@ pub(super) fn apply(op: &Op, ready: &Ready, operands: Vec<Value>, types: &[&Type
         Op::Where => elementwise::select(next().align(rank).bool(), next().align(rank), next().align(rank)),
         Op::Linear => {
             let (x, weight, bias) = (next(), next(), operands.next());
-            linear(x, weight, bias, out, rows)
+            linear(x, weight, bias, out, rows, precision)
         }
         Op::MatMul => {
             let (a, b) = (next().align(rank).f32(), next().align(rank).f32());
-            Value::F32(Dispatch::float_matmul(a, b)).reshape(batched(rows, &out.shape))
+            Value::F32(product(a, b, precision)).reshape(batched(rows, &out.shape))
         }
         Op::Embedding => {
             let (table, ids) = (next(), next());
@@ -105,12 +124,12 @@ pub(super) fn batched(rows: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 /// One product for all rows: `[rows · …, K] · [K, O] + [O]`.
-fn linear(x: Value, weight: Value, bias: Option<Value>, out: &Type, rows: usize) -> Value {
+fn linear(x: Value, weight: Value, bias: Option<Value>, out: &Type, rows: usize, precision: Precision) -> Value {
     let dims = weight.dims();
     let [.., outputs, inputs] = dims[..] else { unreachable!("the graph's builder checked the weight") };
     let count = rows * out.len() / outputs;
     let weight = weight.reshape(vec![outputs, inputs]).f32();
-    let mut y = Dispatch::float_matmul(x.reshape(vec![count, inputs]).f32(), Dispatch::float_transpose(weight));
+    let mut y = product(x.reshape(vec![count, inputs]).f32(), Dispatch::float_transpose(weight), precision);
     if let Some(bias) = bias {
         y = Dispatch::float_add(y, bias.reshape(vec![1, outputs]).f32());
     }

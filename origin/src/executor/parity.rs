@@ -1,7 +1,7 @@
 //! Random graphs on the device against the scalar plan, which defines the result: one request at a time there, all of
 //! them in one batch here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_model::encode::{Block, Data};
 use shared_model::graph::{
@@ -11,7 +11,7 @@ use shared_model::plan::Plan;
 use shared_model::tensor::Tensor;
 
 use super::{Batch, Executor};
-use crate::device::Device;
+use crate::device::{Device, Precision};
 
 const ROWS: usize = 9;
 
@@ -79,6 +79,69 @@ fn what_one_request_holds_reaches_no_other() {
             );
         }
     }
+}
+
+#[test]
+fn rows_filled_up_for_a_gpu_change_no_score() {
+    let mut sizes = BTreeSet::new();
+    for seed in 1..=100 {
+        let mut draw = Draw(seed * 0x9E37_79B9_7F4A_7C15);
+        let (graph, tensors) = draw.graph();
+        let plain = Executor::new(&graph, &tensors, &Device::cpu()).unwrap();
+        let filled = plain.on(&Device::as_if_gpu(Precision::F32)).unwrap();
+        let batches: Vec<Batch> = (0..1 + draw.below(3)).map(|_| draw.batch(&graph)).collect();
+        let batch = Batch::join(&batches);
+        sizes.insert((batch.requests, batch.owner.len()));
+        let (expected, got) = (plain.run(batch.clone()).unwrap(), filled.run(batch).unwrap());
+        assert_eq!(got.len(), expected.len());
+        for (g, e) in got.iter().zip(&expected) {
+            assert!(
+                (g - e).abs() <= 1e-6 * e.abs().max(1.0),
+                "seed {seed}: {got:?}, expected {expected:?}\n{graph:#?}"
+            );
+        }
+    }
+    assert!(sizes.len() > 1, "{sizes:?}");
+}
+
+#[test]
+fn the_samples_have_every_shape_that_a_gpu_is_given() {
+    let (graph, tensors) = Draw(0x9E37_79B9_7F4A_7C15).graph();
+    let plain = Executor::new(&graph, &tensors, &Device::cpu()).unwrap();
+    assert_eq!(plain.samples().count(), 1, "the CPU has nothing to compile");
+    let filled = plain.on(&Device::as_if_gpu(Precision::F32)).unwrap();
+    let shapes: BTreeSet<(usize, usize)> = filled.samples().map(|s| (s.requests, s.owner.len())).collect();
+    for requests in [1, 2, 8, 9, 100, 128, 3000] {
+        for candidates in [requests, 10 * requests, 4000].into_iter().filter(|&c| c <= 4096) {
+            let shape = (filled.filled(requests), filled.filled(candidates));
+            assert!(
+                shapes.contains(&shape),
+                "{requests} requests with {candidates} candidates: {shape:?} of {shapes:?}"
+            );
+        }
+    }
+    assert_eq!(filled.samples().next().unwrap().owner.len(), 1);
+    for sample in filled.samples() {
+        let candidates = sample.owner.len();
+        assert_eq!(filled.run(sample).unwrap().len(), candidates);
+    }
+}
+
+#[test]
+fn a_lower_precision_is_near_and_not_the_same() {
+    let (mut rounded, mut most) = (0, 0f32);
+    for seed in 1..=60 {
+        let mut draw = Draw(seed * 0x9E37_79B9_7F4A_7C15);
+        let (graph, tensors) = draw.graph();
+        let plain = Executor::new(&graph, &tensors, &Device::cpu()).unwrap();
+        let coarse = plain.on(&Device::as_if_gpu(Precision::Bf16)).unwrap();
+        let batch = draw.batch(&graph);
+        let (expected, got) = (plain.run(batch.clone()).unwrap(), coarse.run(batch).unwrap());
+        rounded += usize::from(expected != got);
+        let off = got.iter().zip(&expected).map(|(g, e)| (g - e).abs() / e.abs().max(1.0));
+        most = off.fold(most, f32::max);
+    }
+    assert!(rounded > 10 && most > 1e-4 && most < 0.3, "{rounded} graphs, at most {most}");
 }
 
 /// The requests of a batch, each in one of its own.

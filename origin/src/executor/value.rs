@@ -5,9 +5,11 @@
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn::backend::{Dispatch, DispatchDevice, Slice, TensorData, TensorMetadata};
+use burn::backend::{Dispatch, DispatchDevice, Slice, TensorData, TensorMetadata, read_sync};
 
 use shared_model::graph::DType;
+
+use super::RunError;
 
 pub(super) type Float = FloatTensor<Dispatch>;
 pub(super) type Int = IntTensor<Dispatch>;
@@ -39,6 +41,21 @@ impl Value {
 
     pub(super) fn upload_i32(data: Vec<i32>, dims: Vec<usize>, device: &DispatchDevice) -> Self {
         Self::I32(indices(data, dims, device))
+    }
+
+    /// The same on another device, by way of the host.
+    pub(super) fn on(self, device: &DispatchDevice) -> Result<Self, RunError> {
+        let data = match self {
+            Self::F32(t) => read_sync(Dispatch::float_into_data(t)),
+            Self::I32(t) => read_sync(Dispatch::int_into_data(t)),
+            Self::Bool(t) => read_sync(Dispatch::bool_into_data(t)),
+        };
+        let data = data.map_err(|e| RunError::Device(e.to_string()))?;
+        Ok(match data.dtype() {
+            dtype if dtype.is_float() => Self::F32(Dispatch::float_from_data(data, device)),
+            dtype if dtype.is_bool() => Self::Bool(Dispatch::bool_from_data(data, device)),
+            _ => Self::I32(Dispatch::int_from_data(data, device)),
+        })
     }
 
     pub(super) fn dims(&self) -> Vec<usize> {

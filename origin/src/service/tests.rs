@@ -15,8 +15,8 @@ use shared_model::wire::{Stamp, Why};
 
 use super::*;
 use crate::batch;
-use crate::device::Device;
-use crate::engine::Scorer;
+use crate::device::{Device, Kind, Probed};
+use crate::engine::{RunsOn, Scorer, Scores};
 use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
@@ -30,13 +30,19 @@ fn service(folder: &Path) -> Service {
 }
 
 fn batching(folder: &Path, limits: batch::Limits) -> (Service, Registry) {
+    on(folder, limits, Device::cpu())
+}
+
+fn on(folder: &Path, limits: batch::Limits, device: Device) -> (Service, Registry) {
     let mut registry = front::metrics::registry(Tier::Origin);
     let metrics = Metrics::register(&mut registry, &Device::cpu());
     let source = BundleSource { folder: folder.to_owned(), poll: Duration::from_secs(3600) };
     let bundles = Read::new(&[source], VARIANT).unwrap();
-    let batcher = Arc::new(Batcher::start(limits, metrics).unwrap());
-    let models = bundles.load(Executors { device: Device::cpu(), batcher: batcher.clone() }, &mut registry).unwrap();
-    (Service::new(models, batcher, LIMITS, "test"), registry)
+    let batcher = Arc::new(Batcher::start(limits, metrics.clone()).unwrap());
+    let executors =
+        Executors { probed: Probed { device, missing: None, required: true }, metrics, batcher: batcher.clone() };
+    let models = bundles.load(executors, &mut registry).unwrap();
+    (Service::new(models, batcher, LIMITS, None), registry)
 }
 
 fn films() -> Service {
@@ -245,16 +251,20 @@ struct Busy {
 }
 
 impl Scorer for Busy {
-    fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+    fn score(&self, batch: Batch) -> Result<Scores, RunError> {
         if batch.requests > 1 {
             self.begun.store(true, Ordering::Relaxed);
             let _ = self.stop.lock().unwrap().recv();
         }
-        Ok(vec![0.0; batch.owner.len()])
+        Ok(vec![0.0; batch.owner.len()].into())
     }
 
-    fn sample(&self) -> Batch {
-        Batch { requests: 1, owner: vec![0], inputs: Vec::new() }
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new(std::iter::once(Batch { requests: 1, owner: vec![0], inputs: Vec::new() }))
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
     }
 }
 
@@ -278,6 +288,21 @@ async fn a_client_has_its_answer_without_scores_before_the_deadline() {
     assert_eq!((ids(&answer), answer.degradation), (vec!["b", "d"], 3));
     assert!(left > Duration::from_secs(4), "{left:?} of 30 s");
     stop.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_gpu_in_a_lower_precision_is_named_and_is_no_reference() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let folder = TempDir::new().unwrap();
+        write_bundle(folder.path(), |_| {});
+        let service = on(folder.path(), BATCHES, Device::as_if_gpu(precision)).0;
+        let answer = service.rank(call(ASK)).await.unwrap();
+        let reason = if precision == Precision::F32 { Reason::Reference } else { Reason::Rounded };
+        assert_eq!((answer.variant.as_deref(), answer.reason), (Some(precision.as_str()), reason));
+        assert_eq!((answer.degradation, answer.agreement), (0, None));
+        let serving = &service.models()[0];
+        assert_eq!((serving.runs_on.as_str(), serving.variant.as_str()), ("cuda:0", precision.as_str()));
+    }
 }
 
 #[tokio::test]

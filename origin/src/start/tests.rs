@@ -105,3 +105,21 @@ fn refuses_the_configuration_of_another_tier() {
     let refused = Settings::from_config(&config).unwrap_err().to_string();
     assert_eq!(refused, "tier: is `edge`, expected `origin`: start `pop` with this file");
 }
+
+#[tokio::test]
+async fn without_a_gpu_auto_goes_on_with_the_cpu_and_says_why() {
+    let site = site(|_| {});
+    let running = start(settings(site.path())).await.unwrap();
+    let ready = exchange(running.admin(), "GET /readyz", "").await;
+    let gpu = ready.contains("\"runs_on\":\"cuda:0\"") && !ready.contains("\"note\"");
+    let cpu = ready.contains("\"runs_on\":\"cpu\"") && ready.contains("\"note\":\"");
+    assert!(ready.starts_with("HTTP/1.1 200") && (gpu || cpu), "{ready}");
+}
+
+#[tokio::test]
+async fn a_gpu_that_is_asked_for_and_not_there_is_no_origin() {
+    let site = site(|_| {});
+    let refused = start(Settings { device: Choice::Cuda(4711), ..settings(site.path()) }).await.unwrap_err();
+    assert!(matches!(refused, StartError::Device(_)), "{refused}");
+    assert!(refused.to_string().starts_with("device.use: "), "{refused}");
+}

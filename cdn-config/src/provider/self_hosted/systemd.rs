@@ -101,7 +101,7 @@ fn devices(site: &Site<'_>) -> &'static str {
             "PrivateDevices=yes\n# The worker is compiled at start: no MemoryDenyWriteExecute."
         }
         Role::Origin(_) if may_have_gpu(site) => {
-            "# device.use = \"auto\": a GPU may be there.\nDevicePolicy=closed\nDeviceAllow=char-nvidia* rw"
+            "# device.use is not \"cpu\": a GPU may be there.\nDevicePolicy=closed\nDeviceAllow=char-nvidia* rw"
         }
         Role::Origin(_) => "PrivateDevices=yes\nMemoryDenyWriteExecute=yes",
     }
@@ -111,7 +111,7 @@ fn may_have_gpu(site: &Site<'_>) -> bool {
     match site.config.role() {
         Role::Edge(_) | Role::Region(_) => false,
         Role::Origin(origin) => match origin.device() {
-            Device::Auto => true,
+            Device::Auto | Device::Cuda(_) => true,
             Device::Cpu => false,
         },
     }

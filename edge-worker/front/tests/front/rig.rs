@@ -166,6 +166,7 @@ impl Ranker for Probe {
             version: text("7"),
             variant: text("w4"),
             runs_on: text("nothing"),
+            note: None,
             stamp: STAMP,
         }]
     }

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::batch::{Lane, Limits, ScoreError, Scored};
-use crate::device::Device;
-use crate::engine::Scorer;
+use crate::device::{Device, Kind, Precision};
+use crate::engine::{RunsOn, Scorer, Scores};
 use crate::executor::{Batch, RunError};
 use crate::metrics::Metrics;
 
@@ -28,12 +28,16 @@ const fn ms(n: u64) -> Duration {
 struct Unused;
 
 impl Scorer for Unused {
-    fn score(&self, _: Batch) -> Result<Vec<f32>, RunError> {
+    fn score(&self, _: Batch) -> Result<Scores, RunError> {
         panic!("nothing asks it")
     }
 
-    fn sample(&self) -> Batch {
+    fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
         panic!("nothing tries it")
+    }
+
+    fn runs_on(&self) -> RunsOn {
+        RunsOn { device: Kind::Cpu, precision: Precision::F32, note: None }
     }
 }
 
@@ -81,7 +85,7 @@ impl Rig {
         let (begun, batch) = self.job().await.expect("a job").begin(now()).expect("somebody waits");
         let names = names(&batch);
         sleep(took).await;
-        begun.end(Ok(names.clone()), now());
+        begun.end(Ok(names.clone().into()), now());
         settle().await;
         names
     }
@@ -124,9 +128,12 @@ async fn requests_close_together_share_a_batch_and_each_gets_its_own_scores() {
     sleep(ms(2)).await;
     assert_eq!(rig.runs(ms(10)).await, [1.0, 1.0, 2.0]);
     let (scored, took) = first.await.unwrap();
-    assert_eq!(scored, Ok(Scored { scores: vec![1.0, 1.0], queued: ms(4), ran: ms(10) }));
+    assert_eq!(scored, Ok(Scored { scores: vec![1.0, 1.0], precision: Precision::F32, queued: ms(4), ran: ms(10) }));
     assert_eq!(took, ms(14));
-    assert_eq!(second.await.unwrap().0, Ok(Scored { scores: vec![2.0], queued: ms(2), ran: ms(10) }));
+    assert_eq!(
+        second.await.unwrap().0,
+        Ok(Scored { scores: vec![2.0], precision: Precision::F32, queued: ms(2), ran: ms(10) })
+    );
     assert!(rig.counts("origin_batch_requests_sum 2.0") && rig.counts("origin_batch_requests_count 1"));
     assert!(rig.counts("origin_batch_size_sum 3.0") && rig.counts("origin_batch_delay_seconds_count 2"));
 }
@@ -162,10 +169,10 @@ async fn one_batch_is_made_ahead_and_no_more() {
     let second = rig.job().await.unwrap();
     sleep(ms(50)).await;
     assert!(rig.job().await.is_none(), "the device computes one and has one");
-    first.end(Ok(names(&batch)), now());
+    first.end(Ok(names(&batch).into()), now());
     assert!(rig.job().await.is_none(), "it has not taken the second yet");
     let (second, batch) = second.begin(now()).unwrap();
-    second.end(Ok(names(&batch)), now());
+    second.end(Ok(names(&batch).into()), now());
     assert_eq!(rig.runs(ms(1)).await, [3.0]);
     for asked in asked {
         asked.await.unwrap().0.unwrap();
@@ -185,7 +192,7 @@ async fn who_arrives_while_the_device_computes_overtakes_by_its_deadline() {
     assert!(rig.job().await.is_none());
     let hurried = rig.asks(0, 4.0, 1, ms(300));
     sleep(ms(40)).await;
-    begun.end(Ok(names(&batch)), now());
+    begun.end(Ok(names(&batch).into()), now());
     assert_eq!((rig.runs(ms(1)).await, rig.runs(ms(1)).await), (vec![4.0], vec![3.0]));
     assert_eq!((scores(hurried.await.unwrap()), scores(patient.await.unwrap())), (vec![4.0], vec![3.0]));
 }
@@ -215,7 +222,7 @@ async fn who_leaves_the_batch_that_is_made_ahead_never_reaches_the_device() {
     let (begun, batch) = job.begin(now()).unwrap();
     assert_eq!((batch.requests, batch.owner.as_slice()), (2, &[0, 0, 1, 1][..]));
     assert_eq!(names(&batch), [1.0, 1.0, 3.0, 3.0]);
-    begun.end(Ok(names(&batch)), now());
+    begun.end(Ok(names(&batch).into()), now());
     assert_eq!((scores(first.await.unwrap()), scores(last.await.unwrap())), (vec![1.0; 2], vec![3.0; 2]));
     assert!(rig.counts("origin_dropped_total{reason=\"abandoned\"} 1") && rig.counts("origin_scores_total 4"));
 }
@@ -266,7 +273,7 @@ async fn who_waits_in_vain_is_let_go_at_the_deadline() {
         assert!((ms(30)..=ms(31)).contains(&took), "{took:?}");
     }
     assert!(ahead.begin(now()).is_none(), "its deadline has passed");
-    begun.end(Ok(names(&batch)), now());
+    begun.end(Ok(names(&batch).into()), now());
     assert!(rig.counts("origin_dropped_total{reason=\"late\"} 2"), "not the one that the device computed");
 }
 
@@ -278,7 +285,7 @@ async fn room_is_given_back_when_the_device_begins() {
     assert!(rig.counts("origin_queue_candidates 90"));
     let (begun, batch) = rig.job().await.unwrap().begin(now()).unwrap();
     assert!(rig.counts("origin_queue_candidates 0"));
-    begun.end(Ok(names(&batch)), now());
+    begun.end(Ok(names(&batch).into()), now());
     assert_eq!(scores(asked.await.unwrap()).len(), 90);
 }
 
@@ -287,7 +294,7 @@ async fn a_failed_batch_is_told_to_all_of_it() {
     let rig = Rig::with(LIMITS);
     for (outcome, told) in [
         (Err("lost, on purpose".to_owned()), "lost, on purpose"),
-        (Ok(vec![1.0; 2]), "the device gave 2 scores for 3 candidates"),
+        (Ok(vec![1.0; 2].into()), "the device gave 2 scores for 3 candidates"),
     ] {
         let asked = [1.0, 2.0, 3.0].map(|name| rig.asks(0, name, 1, ms(100)));
         let (begun, _) = rig.job().await.unwrap().begin(now()).unwrap();
@@ -331,12 +338,16 @@ async fn a_scorer_that_takes_one_request_at_a_time_is_given_one() {
     struct Narrow;
 
     impl Scorer for Narrow {
-        fn score(&self, batch: Batch) -> Result<Vec<f32>, RunError> {
+        fn score(&self, batch: Batch) -> Result<Scores, RunError> {
             Unused.score(batch)
         }
 
-        fn sample(&self) -> Batch {
-            Unused.sample()
+        fn samples(&self) -> Box<dyn Iterator<Item = Batch> + '_> {
+            panic!("nothing tries it")
+        }
+
+        fn runs_on(&self) -> RunsOn {
+            Unused.runs_on()
         }
 
         fn most_requests(&self) -> usize {

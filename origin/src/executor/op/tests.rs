@@ -47,7 +47,7 @@ fn eval(rows: usize, op: &Op, operands: &[Operand]) -> Vec<f32> {
     let output = builder.push("y", op.clone(), &ids).unwrap();
     let out = builder.ty(output).clone();
     let types: Vec<&Type> = operands.iter().map(|o| &o.ty).collect();
-    let result = apply(op, &Ready::new(op, &device), values, &types, &out, rows);
+    let result = apply(op, &Ready::new(op, &device), values, &types, &out, rows, Precision::F32);
     assert_eq!(result.dims(), batched(rows, &out.shape), "{op:?}");
     assert_eq!(result.dtype(), out.dtype, "{op:?}");
     let result = elementwise::cast(result, DType::F32).f32();
