@@ -5,6 +5,7 @@ pub mod certs;
 pub mod client;
 pub mod demo;
 pub mod edition;
+pub mod gpu;
 pub mod judge;
 pub mod predictor;
 pub mod processes;

@@ -1,6 +1,11 @@
 //! The one form in which benchmarks and the demo write what they measured.
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::Error;
 
 /// A document of rows.
 #[derive(Debug, Serialize)]
@@ -17,10 +22,12 @@ struct Machine {
     arch: &'static str,
     cpu: Option<String>,
     cores: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<String>,
 }
 
 /// One number.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
     pub name: String,
@@ -29,7 +36,7 @@ pub struct Row {
     /// The number; null if it could not be measured.
     pub value: Option<f64>,
     /// Its unit.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// The bar it must reach, like `<=10`.
     pub must: Option<String>,
     /// The bar it should reach.
@@ -45,13 +52,19 @@ impl Row {
     #[must_use]
     pub fn new(name: &str, subject: &str, unit: &'static str, value: Option<f64>) -> Self {
         let (name, subject) = (name.to_owned(), subject.to_owned());
-        Self { name, subject, value, unit, must: None, want: None, met: None, reason: None }
+        Self { name, subject, value, unit: unit.into(), must: None, want: None, met: None, reason: None }
     }
 
     /// With a bar it should not exceed; `met` then says whether it does not.
     #[must_use]
     pub fn at_most(self, bar: f64) -> Self {
         Self { met: Some(self.value.is_some_and(|v| v <= bar)), want: Some(format!("<={bar}")), ..self }
+    }
+
+    /// With a bar it must not exceed.
+    #[must_use]
+    pub fn must_be_at_most(self, bar: f64) -> Self {
+        Self { met: Some(self.value.is_some_and(|v| v <= bar)), must: Some(format!("<={bar:e}")), ..self }
     }
 
     /// With the reason for a missing number.
@@ -71,7 +84,29 @@ impl Document {
             Some(line.split_once(':')?.1.trim().to_owned())
         });
         let cores = std::thread::available_parallelism().ok().map(Into::into);
-        let machine = Machine { os: std::env::consts::OS, arch: std::env::consts::ARCH, cpu, cores };
+        let machine = Machine { os: std::env::consts::OS, arch: std::env::consts::ARCH, cpu, cores, gpu: None };
         Self { schema_version: 1, machine, rows }
+    }
+
+    /// Measured on this GPU.
+    #[must_use]
+    pub fn with_gpu(mut self, gpu: Option<String>) -> Self {
+        self.machine.gpu = gpu;
+        self
+    }
+
+    /// The rows of a document.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
+        /// What of it is read.
+        #[derive(Deserialize)]
+        struct Rows {
+            rows: Vec<Row>,
+        }
+        let file = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let bytes = std::fs::read(path).map_err(|e| file(&e))?;
+        Ok(serde_json::from_slice::<Rows>(&bytes).map_err(|e| file(&e))?.rows)
     }
 }
