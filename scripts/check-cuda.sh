@@ -19,7 +19,7 @@ for program in origin gpu-check; do
 done
 
 # The tests, with the feature: the probe, the loss of a device, and the executor, which is the same program as on a GPU.
-cargo test --release --workspace "${features[@]}" --quiet -- device:: guarded:: executor:: gpu::
+cargo test --release --workspace --lib "${features[@]}" --quiet -- device:: guarded:: executor:: service:: gpu::
 
 limit=60
 size=$(stat -c %s target/cuda/origin)

@@ -165,7 +165,8 @@ pub async fn start(settings: Settings) -> Result<Running, StartError> {
         let device = probed.device.clone();
         match &probed.missing {
             None => tracing::info!(device = %device.kind(), precision = device.precision().as_str(), "computes on"),
-            Some(missing) => tracing::warn!(device = %device.kind(), %missing, "computes on the CPU"),
+            Some(missing @ Missing::Feature) => tracing::info!(device = %device.kind(), %missing, "computes on"),
+            Some(missing) => tracing::warn!(device = %device.kind(), %missing, "no GPU: computes on the CPU"),
         }
         let metrics = Metrics::register(&mut registry, &device);
         let batcher = Arc::new(Batcher::start(batching, metrics.clone()).map_err(StartError::Thread)?);

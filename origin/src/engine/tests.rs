@@ -97,7 +97,8 @@ async fn scores_come_back_to_whoever_waits() {
     let text = shown(&registry);
     assert!(text.contains("origin_scores_total 2") && text.contains("origin_batch_size_count 1"), "{text}");
     assert!(
-        text.contains("origin_queue_candidates 0") && text.contains("origin_device_info{kind=\"cpu\",precision=\"f32\"} 1"),
+        text.contains("origin_queue_candidates 0")
+            && text.contains("origin_device_info{kind=\"cpu\",precision=\"f32\"} 1"),
         "{text}"
     );
 }
