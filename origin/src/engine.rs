@@ -3,7 +3,7 @@
 //! It takes the jobs that [`crate::batch`] makes, each with its scorer, one after the other, and has nothing else to do with
 //! requests. A scorer is made and tried by whoever brings it, before it gets its first job: a device takes uploads from
 //! other threads while it computes. Async code sees a health watch. A panic of the device is a failed batch, not the end
-//! of the thread; with a [`guarded`] scorer it is not even that. Nothing here knows HTTP, models or requests.
+//! of the thread; with a guarded scorer it is not even that. Nothing here knows HTTP, models or requests.
 
 pub(crate) mod guarded;
 mod worker;
