@@ -14,12 +14,13 @@ use crate::check::{self, Checked};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::failure::Failure;
 use crate::gate::{Claim, calibrate};
-use crate::import::{Imported, import};
+use crate::import::{ImportError, Imported, import};
 use crate::progress::Progress;
 use crate::replay::{Replay, replay};
 use crate::score::{Encoding, Scorer, Set};
 use crate::search;
 use crate::source::{self, SourceError};
+use crate::split::{Model, split};
 use crate::write::{self, Place};
 
 /// Calibration requests that the search for the mix looks at.
@@ -128,7 +129,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let schema = schema.map_err(|faults| SourceError::Schema { path: options.schema.clone(), faults })?;
     catalog.check(&schema).map_err(|e| SourceError::file(&options.catalog, e))?;
     let encoding = Encoding { schema: &schema, catalog: &catalog };
-    let full = full_precision(&imported);
+    let full = full_precision(&imported).map_err(|e| Failure::import(&options.model, e))?;
     let check = check::check(&model, &imported, &full, encoding, &options.calibration, progress)
         .map_err(|e| Failure::check(&options.model, e))?;
     let variants = quantize(options, full, encoding, progress)?;
@@ -177,10 +178,14 @@ fn inputs(schema: &Schema, catalog: &Catalog) -> Vec<InputSpec> {
 /// Where the reference is among a bundle's variants, which are in the order of [`VariantName::ALL`].
 pub(crate) const REFERENCE: usize = 2;
 
-/// The imported model as a variant.
-#[must_use]
-pub fn full_precision(imported: &Imported) -> Variant {
-    Variant { name: VariantName::F32, graph: imported.graph.clone(), tensors: imported.tensors.clone() }
+/// The imported model as a variant: split by scope, in full precision.
+///
+/// # Errors
+/// A value of it would be larger than a graph allows.
+pub fn full_precision(imported: &Imported) -> Result<Variant, ImportError> {
+    let model = Model { graph: imported.graph.clone(), tensors: imported.tensors.clone() };
+    let Model { graph, tensors } = split(model)?;
+    Ok(Variant { name: VariantName::F32, graph, tensors })
 }
 
 fn quantize(

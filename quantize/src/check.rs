@@ -27,7 +27,7 @@ pub const MAX_ABSOLUTE: f32 = 1e-5;
 pub const MAX_RELATIVE: f32 = 1e-4;
 /// Scores before the link that are smaller are compared to it and not to themselves: next to zero, sums of numbers of
 /// order 1 have no relative precision.
-const RELATIVE_FLOOR: f32 = 0.1;
+pub const RELATIVE_FLOOR: f32 = 0.1;
 
 /// The largest differences seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]

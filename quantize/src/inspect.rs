@@ -8,10 +8,12 @@ use shared_model::bundle::Manifest;
 use shared_model::graph::{Graph, Scope, Source};
 use shared_model::limits;
 
+use crate::build::{REFERENCE, full_precision};
 use crate::eval::Opened;
 use crate::failure::Failure;
 use crate::import::{DeclaredInput, declared_inputs, import};
 use crate::source;
+use crate::split::Work;
 
 /// What is looked at.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,6 +56,10 @@ pub struct GraphSummary {
     pub nodes_by_scope: BTreeMap<String, usize>,
     /// Nodes by op.
     pub nodes_by_op: BTreeMap<String, usize>,
+    /// Multiply-adds by scope.
+    pub work: Work,
+    /// Those of the model before it is split, when it is a model that is looked at.
+    pub unsplit: Option<Work>,
     /// Weights, in elements.
     pub parameters: usize,
     /// The value ranked by.
@@ -72,7 +78,7 @@ pub fn run(options: &Options) -> Result<Inspected, Failure> {
         return Ok(Inspected::Bundle {
             digest: opened.bundle.digest.to_string(),
             items: opened.catalog.len(),
-            graph: summary(&opened.variants[crate::build::REFERENCE].graph),
+            graph: summary(&opened.variants[REFERENCE].graph, None),
             manifest: Box::new(opened.bundle.manifest),
         });
     }
@@ -81,12 +87,16 @@ pub fn run(options: &Options) -> Result<Inspected, Failure> {
     let inputs = declared_inputs(&bytes).map_err(fault)?;
     let graph = match &options.schema {
         None => None,
-        Some(path) => Some(summary(&import(&bytes, source::schema(path)?.0.inputs()).map_err(fault)?.graph)),
+        Some(path) => {
+            let imported = import(&bytes, source::schema(path)?.0.inputs()).map_err(fault)?;
+            let split = full_precision(&imported).map_err(fault)?;
+            Some(summary(&split.graph, Some(Work::of(&imported.graph))))
+        }
     };
     Ok(Inspected::Model { inputs, graph })
 }
 
-fn summary(graph: &Graph) -> GraphSummary {
+fn summary(graph: &Graph, unsplit: Option<Work>) -> GraphSummary {
     let mut nodes_by_scope = BTreeMap::new();
     let mut nodes_by_op = BTreeMap::new();
     for value in graph.values() {
@@ -103,6 +113,8 @@ fn summary(graph: &Graph) -> GraphSummary {
     GraphSummary {
         nodes_by_scope,
         nodes_by_op,
+        work: Work::of(graph),
+        unsplit,
         parameters: graph.constants().map(|(_, v)| v.ty.len()).sum(),
         score: graph.value(graph.score()).name.clone(),
         link: format!("{:?}", graph.link()).to_lowercase(),

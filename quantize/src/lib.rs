@@ -25,6 +25,7 @@ pub mod score;
 pub mod search;
 pub mod simulate;
 pub mod source;
+pub mod split;
 pub mod write;
 
 pub use failure::Failure;

@@ -3,16 +3,13 @@
 use std::path::Path;
 
 use serde::Serialize;
-use shared_model::variant::{Variant, VariantName};
 
-use crate::check::{Difference, MAX_ABSOLUTE, MAX_RELATIVE, Reference};
+use crate::build::full_precision;
+use crate::check::{Difference, MAX_ABSOLUTE, MAX_RELATIVE, RELATIVE_FLOOR, Reference};
 use crate::failure::Failure;
 use crate::golden::{Folder, Options, Recorded};
 use crate::score::Scorer;
 use crate::source::SourceError;
-
-/// The least size that a difference of scores before the link is divided by.
-pub const RELATIVE_FLOOR: f32 = 0.01;
 
 /// The differences of one model from what was recorded.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +42,7 @@ pub fn run(options: &Options) -> Result<Vec<Parity>, Failure> {
 fn measure(folder: &Folder, model: &str) -> Result<Parity, Failure> {
     let path = folder.file(model);
     let (bytes, imported) = folder.import(model)?;
-    let variant = Variant { name: VariantName::F32, graph: imported.graph.clone(), tensors: imported.tensors.clone() };
+    let variant = full_precision(&imported).map_err(|e| Failure::import(&path, e))?;
     let scorer = Scorer::new(&variant, folder.schema()).map_err(|e| SourceError::file(&path, e))?;
     let mut arena = scorer.arena();
     let mut reference = Reference::new(&bytes, &imported).map_err(|e| SourceError::file(&path, e))?;

@@ -15,6 +15,7 @@ use crate::inspect::{GraphSummary, Inspected};
 use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
 use crate::simulate::Simulated;
+use crate::split::Work;
 
 /// An empty table with these heads.
 pub(crate) fn table(heads: &[&str]) -> Table {
@@ -207,11 +208,20 @@ fn graph_text(graph: &GraphSummary) -> String {
     let list = |counts: &std::collections::BTreeMap<String, usize>| {
         counts.iter().map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
     };
+    let work = |work: &Work| {
+        let Work { request, item, pair } = work;
+        format!("{request} once a request, {item} once an item, {pair} a candidate")
+    };
+    let share = graph.unsplit.map_or(String::new(), |all| {
+        let share = graph.work.a_candidate() / all.unshared() as f64;
+        format!("\n  before it is split: {}; of all that, {} is left a candidate", work(&all), percent(share))
+    });
     format!(
-        "ranks by `{}`, then {}; {} parameters\nnodes by scope: {}\nnodes by op: {}",
+        "ranks by `{}`, then {}; {} parameters\nmultiply-adds: {}{share}\nnodes by scope: {}\nnodes by op: {}",
         graph.score,
         graph.link,
         graph.parameters,
+        work(&graph.work),
         list(&graph.nodes_by_scope),
         list(&graph.nodes_by_op)
     )

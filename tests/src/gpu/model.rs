@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use origin::executor::{Batch, Executor};
-use quantize::check::{Difference, MAX_ABSOLUTE, MAX_RELATIVE};
+use quantize::build::full_precision;
+use quantize::check::{Difference, MAX_ABSOLUTE, MAX_RELATIVE, RELATIVE_FLOOR};
 use quantize::golden::{Folder, Recorded};
-use quantize::parity::RELATIVE_FLOOR;
 use shared_model::encode::Data;
 use shared_model::graph::{Graph, Scope};
 use shared_model::ladder::Binding;
 use shared_model::tensor::Tensor;
+use shared_model::variant::Variant;
 
 use super::{Runs, ready};
 use crate::client::Error;
@@ -46,9 +47,9 @@ struct Measured {
 impl Model {
     pub(super) fn read(folder: &Folder, name: &str) -> Result<Self, Error> {
         let (_, imported) = folder.import(name)?;
-        let binding = Binding::new(&imported.graph, folder.schema())?;
+        let Variant { graph, tensors, .. } = full_precision(&imported)?;
+        let binding = Binding::new(&graph, folder.schema())?;
         let recorded = folder.recorded(name)?;
-        let (graph, tensors) = (imported.graph, imported.tensors);
         Ok(Self { name: name.to_owned(), graph, tensors, binding, recorded })
     }
 

@@ -1,0 +1,53 @@
+//! Moves work out of pair scope: what depends on the user alone is computed once a request, what depends on the item alone
+//! once an item, so that a candidate costs only what both decide together (DESIGN §4).
+//!
+//! ```text
+//! behind   a linear after a sum over rows goes behind it
+//! scope    values that lie beside each other are kept apart by scope for as long as ops let them
+//! pooling  a weighted sum is a product of matrices
+//! ```
+//!
+//! Each pass is a function from a model to one that computes the same but for the rounding of sums in another order; one
+//! that does not lower the work is dropped. Splitting comes before quantizing: what is measured is the plan that ships.
+
+mod behind;
+mod draft;
+mod form;
+mod linear;
+mod pooling;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::BTreeMap;
+
+use shared_model::graph::{Graph, GraphError};
+use shared_model::tensor::Tensor;
+
+pub use work::Work;
+
+/// A graph and the tensors of its constants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// What is computed.
+    pub graph: Graph,
+    /// Its constants, in full precision.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// The same model, split by scope.
+///
+/// # Errors
+/// A value would be larger than a graph allows.
+pub fn split(model: Model) -> Result<Model, GraphError> {
+    let passes: [fn(&Model) -> Result<Model, GraphError>; 2] = [behind::pass, scope::pass];
+    let mut best = model;
+    for pass in passes {
+        let tried = pass(&best)?;
+        if Work::of(&tried.graph).a_candidate() < Work::of(&best.graph).a_candidate() {
+            best = tried;
+        }
+    }
+    pooling::pass(&best)
+}
