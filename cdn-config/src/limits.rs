@@ -34,6 +34,8 @@ pub(crate) const CONNECT_TIMEOUT_MS: Bound = Bound::new("connect_timeout_ms", 50
 pub(crate) const INSTANCES: RangeInclusive<usize> = 1..=1_024;
 /// `worker.memory_mib`; a 32-bit guest cannot have more than the last.
 pub(crate) const MEMORY_MIB: Bound = Bound::new("memory_mib", 128, 1..=4_096);
+/// `worker.item_table_mib`; at 0 there is no table.
+pub(crate) const ITEM_TABLE_MIB: Bound = Bound::new("item_table_mib", 64, 0..=2_048);
 /// `worker.max_rank_ms`.
 pub(crate) const MAX_RANK_MS: Bound = Bound::new("max_rank_ms", 50, 1..=10_000);
 

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use crate::files::FileKind;
 use crate::keys::Key;
-use crate::limits::{INSTANCES, MAX_RANK_MS, MEMORY_MIB, number_within};
+use crate::limits::{INSTANCES, ITEM_TABLE_MIB, MAX_RANK_MS, MEMORY_MIB, number_within};
 use crate::section::Section;
 
 pub(crate) const KEYS: &[Key] = &[
     Key::text("wasm", "path", "the guest module"),
     Key::number_or("instances", &INSTANCES, "the machine's parallelism", "guests side by side, for each model"),
     Key::number(&MEMORY_MIB, "linear memory of one guest"),
+    Key::number(
+        &ITEM_TABLE_MIB,
+        "of that, for what is computed of the catalog's items ahead; at most half of it is taken. A catalog that wants more is computed request by request",
+    ),
     Key::number(&MAX_RANK_MS, "one call of the guest; longer: trapped"),
 ];
 
@@ -21,6 +25,7 @@ pub struct Worker {
     wasm: PathBuf,
     instances: Option<usize>,
     memory_mib: usize,
+    item_table_mib: usize,
     max_rank: Duration,
 }
 
@@ -31,9 +36,10 @@ impl Worker {
         let instances =
             section.optional("instances", number_within(&INSTANCES)).and_then(|entry| entry.number(INSTANCES));
         let memory_mib = section.number(&MEMORY_MIB);
+        let item_table_mib = section.number(&ITEM_TABLE_MIB);
         let max_rank = section.millis(&MAX_RANK_MS);
         section.finish();
-        Some(Self { wasm: wasm?, instances, memory_mib, max_rank })
+        Some(Self { wasm: wasm?, instances, memory_mib, item_table_mib, max_rank })
     }
 
     /// The guest module.
@@ -49,6 +55,11 @@ impl Worker {
     /// The most linear memory that one guest may have, in MiB.
     pub fn memory_mib(&self) -> usize {
         self.memory_mib
+    }
+
+    /// The most of that memory for tables of items, in MiB.
+    pub fn item_table_mib(&self) -> usize {
+        self.item_table_mib
     }
 
     /// How long one call of the guest may take before it is trapped.

@@ -41,10 +41,10 @@ impl Service {
     /// Before anything is encoded, which for too many candidates takes too long.
     fn check(&self, request: &RankRequest) -> Result<(), Failure> {
         let over = |field, limit: u32| Err(Failure::OverLimit { field, limit: limit as usize });
-        let TierLimits { max_candidates, max_k } = self.limits;
+        let TierLimits { max_candidates, max_k, .. } = self.limits;
         if !over_limit(request, self.limits) {
             Ok(())
-        } else if over_limit(request, TierLimits { max_candidates: u32::MAX, max_k }) {
+        } else if over_limit(request, TierLimits { max_candidates: u32::MAX, ..self.limits }) {
             over("k", max_k)
         } else {
             over("candidates", max_candidates)

@@ -115,7 +115,11 @@ impl Settings {
                 drain_notice: DRAIN_NOTICE,
             },
             bundles: config.models().iter().map(source).collect(),
-            limits: TierLimits { max_candidates: count(limits.max_candidates()), max_k: count(limits.max_k()) },
+            limits: TierLimits {
+                max_candidates: count(limits.max_candidates()),
+                max_k: count(limits.max_k()),
+                item_table_bytes: 0,
+            },
             device: match origin.device() {
                 cdn_config::Device::Auto => Choice::Auto,
                 cdn_config::Device::Cpu => Choice::Cpu,

@@ -28,7 +28,7 @@ use minicbor::{Decode, Encode};
 use crate::catalog::Catalog;
 use crate::explain::Basis;
 use crate::gate::{self, Class, Policy, Split, Thresholds, Verdict};
-use crate::plan::{Arena, Plan, RunError};
+use crate::plan::{Arena, ItemTable, Items, Plan, RunError};
 use crate::schema::Schema;
 use crate::topk;
 use crate::variant::VariantName;
@@ -48,6 +48,9 @@ pub struct TierLimits {
     /// A larger k goes up whole.
     #[n(1)]
     pub max_k: u32,
+    /// The memory for what is computed of the catalog's items ahead, in bytes; where it would not do, none is.
+    #[n(2)]
+    pub item_table_bytes: u32,
 }
 
 /// A request at a tier.
@@ -118,6 +121,7 @@ pub struct Ladder {
     catalog: Catalog,
     binding: Binding,
     plan: Plan,
+    items: Option<ItemTable>,
     arena: Arena,
 }
 
@@ -253,7 +257,8 @@ impl Ladder {
     fn score(&mut self, prepared: &Prepared) -> Result<Vec<f32>, NoScores> {
         let mut scores = vec![0.0; prepared.len()];
         let inputs = self.binding.inputs(prepared);
-        match self.plan.run(&mut self.arena, &inputs, &mut scores) {
+        let items = self.items.as_ref().map(|table| Items { table, rows: prepared.rows() });
+        match self.plan.run_with(&mut self.arena, &inputs, items, &mut scores) {
             Ok(()) if topk::first_nan(&scores).is_none() => Ok(scores),
             // An index of the request's own that the model has no row for; every tier would say the same.
             Err(error @ RunError::Index { .. }) => {

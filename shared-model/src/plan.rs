@@ -1,11 +1,13 @@
 //! A graph made ready to run: steps in order, and a place in a static arena for every value.
 //!
-//! Steps fall into three sections by scope. Constant steps run once, when an [`Arena`] is made; request steps once a
-//! call; candidate steps over blocks of candidates, so that the arena's size does not depend on N. A row's result does
-//! not depend on the rows beside it, so blocks cannot be seen in the bits.
+//! Steps fall into sections by scope. Constant steps run once, when an [`Arena`] is made; request steps once a call; item
+//! and pair steps over blocks of candidates, so that the arena's size does not depend on N. What pair steps read of items
+//! can be computed ahead for a whole catalog ([`ItemTable`]): then item steps need not run. A row's result does not depend
+//! on the rows beside it, so neither blocks nor tables can be seen in the bits.
 
 mod broadcast;
 mod compile;
+mod items;
 mod layout;
 mod memory;
 mod step;
@@ -20,12 +22,16 @@ use crate::tensor::Tensor;
 use memory::{Memory, Place};
 use step::Step;
 
+pub use items::{ItemTable, Items};
+
 /// A model that can score. Immutable: one plan serves any number of arenas.
 #[derive(Clone, Debug)]
 pub struct Plan {
     inputs: Vec<InputPlace>,
     constants: Vec<(Place, Values)>,
     sections: Sections,
+    /// What pair steps read of items, and the score if it is an item's.
+    exports: Vec<Export>,
     score: Place,
     block: usize,
     floats: usize,
@@ -109,6 +115,13 @@ struct InputPlace {
     place: Place,
 }
 
+/// A value of item scope that is read beyond its section.
+#[derive(Clone, Copy, Debug)]
+struct Export {
+    floats: bool,
+    place: Place,
+}
+
 #[derive(Clone, Debug)]
 enum Values {
     F32(Vec<f32>),
@@ -120,7 +133,8 @@ enum Values {
 struct Sections {
     constant: Vec<Step>,
     request: Vec<Step>,
-    candidate: Vec<Step>,
+    item: Vec<Step>,
+    pair: Vec<Step>,
 }
 
 impl Plan {
@@ -166,7 +180,24 @@ impl Plan {
     /// # Errors
     /// An input of another type or length; an id without a row.
     pub fn run(&self, arena: &mut Arena, inputs: &[&Block], scores: &mut [f32]) -> Result<(), RunError> {
-        self.check(inputs, scores.len())?;
+        self.run_with(arena, inputs, None, scores)
+    }
+
+    /// As [`Self::run`], with a table of items: blocks of candidates that are all in it are not computed from `inputs`.
+    ///
+    /// # Errors
+    /// An input of another type or length; an id without a row.
+    ///
+    /// # Panics
+    /// A row is not in the table, or the table is another plan's.
+    pub fn run_with(
+        &self,
+        arena: &mut Arena,
+        inputs: &[&Block],
+        items: Option<Items<'_>>,
+        scores: &mut [f32],
+    ) -> Result<(), RunError> {
+        self.check(inputs, scores.len(), |_| true)?;
         let Arena { memory, scratch } = arena;
         for (input, block) in self.inputs.iter().zip(inputs).filter(|(i, _)| !i.place.per_candidate) {
             memory.load(input.place, &block.data, 0, 1);
@@ -176,15 +207,31 @@ impl Plan {
         }
         for (b, scores) in scores.chunks_mut(self.block).enumerate() {
             let rows = scores.len();
-            for (input, block) in self.inputs.iter().zip(inputs).filter(|(i, _)| i.place.per_candidate) {
-                memory.load(input.place, &block.data, b * self.block, rows);
+            let first = b * self.block;
+            if !items.is_some_and(|items| items.load(&self.exports, memory, first, rows)) {
+                self.run_items(memory, scratch, inputs, first, rows)?;
             }
-            for step in &self.sections.candidate {
+            for step in &self.sections.pair {
                 step.run(memory, scratch, rows)?;
             }
             scores.copy_from_slice(memory.floats(self.score, rows));
         }
         Ok(())
+    }
+
+    /// The item section, for rows of the inputs from `first` on.
+    fn run_items(
+        &self,
+        memory: &mut Memory,
+        scratch: &mut step::Scratch,
+        inputs: &[&Block],
+        first: usize,
+        rows: usize,
+    ) -> Result<(), RunError> {
+        for (input, block) in self.inputs.iter().zip(inputs).filter(|(i, _)| i.place.per_candidate) {
+            memory.load(input.place, &block.data, first, rows);
+        }
+        self.sections.item.iter().try_for_each(|step| step.run(memory, scratch, rows))
     }
 
     /// What follows the score.
@@ -195,8 +242,8 @@ impl Plan {
 
     /// A table that the plan looks rows up in, by its tensor's name.
     pub(crate) fn table(&self, name: &str) -> Option<&Tensor> {
-        let Sections { constant, request, candidate } = &self.sections;
-        constant.iter().chain(request).chain(candidate).find_map(|step| match &step.kernel {
+        let Sections { constant, request, item, pair } = &self.sections;
+        constant.iter().chain(request).chain(item).chain(pair).find_map(|step| match &step.kernel {
             step::Kernel::Embedding { table, name: of, .. } if of == name => Some(&**table),
             _ => None,
         })
@@ -208,12 +255,13 @@ impl Plan {
         4 * (self.floats + self.ints)
     }
 
-    fn check(&self, inputs: &[&Block], n: usize) -> Result<(), RunError> {
+    /// Whether the inputs are those of the plan, as far as they are `read`.
+    fn check(&self, inputs: &[&Block], n: usize, read: impl Fn(Place) -> bool) -> Result<(), RunError> {
         let fault = |name: &str, what: String| Err(RunError::Input { name: name.to_owned(), what });
         if inputs.len() != self.inputs.len() {
             return fault("", format!("{} given, the model has {}", inputs.len(), self.inputs.len()));
         }
-        for (input, block) in self.inputs.iter().zip(inputs) {
+        for (input, block) in self.inputs.iter().zip(inputs).filter(|(i, _)| read(i.place)) {
             let rows = if input.place.per_candidate { n } else { 1 };
             let (dtype, len) = match &block.data {
                 Data::F32(v) => (DType::F32, v.len()),

@@ -81,7 +81,8 @@ fn edge(features: &str) -> Ladder {
         variant: &variant(VariantName::W4).to_bytes().unwrap(),
         catalog: &catalog(&schema).to_safetensors(&schema),
     };
-    Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts).expect("a bundle")
+    Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5, item_table_bytes: 1 << 20 }, parts)
+        .expect("a bundle")
 }
 
 fn request(rest: &str) -> RankRequest {

@@ -8,7 +8,7 @@ use shared_model::encode::{Block, Data};
 use shared_model::graph::{
     Binary, Builder, Compare, DType, Graph, Link, Logic, Op, Reduce, Scope, Type, Unary, ValueId,
 };
-use shared_model::plan::{Plan, PlanError, RunError};
+use shared_model::plan::{Items, Plan, PlanError, RunError};
 use shared_model::tensor::Tensor;
 
 /// A graph under test: its tensors beside it.
@@ -240,6 +240,45 @@ fn a_used_arena_gives_the_same_bits() {
     let first = score(&[0.3, -0.2, 0.9, 1.5]);
     assert_ne!(first, score(&[9.0, 9.0, -9.0, 9.0]));
     assert_eq!(first, score(&[0.3, -0.2, 0.9, 1.5]));
+}
+
+#[test]
+fn a_table_of_items_gives_the_same_bits() {
+    // Read of items by pairs: an embedding, a comparison of an index, and an input as it is.
+    let mut case = Case::default();
+    let user = case.input("user", Scope::Request, DType::F32, &[3]);
+    let id = case.input("id", Scope::Item, DType::I32, &[]);
+    let item = case.input("item", Scope::Item, DType::F32, &[3]);
+    let table = case.floats("table", &[90, 3], &(0..270).map(|i| (i as f32).sin()).collect::<Vec<_>>());
+    let zero = case.push(Op::Binary(Binary::Sub), &[id, id]);
+    let known = case.push(Op::Compare(Compare::Greater), &[id, zero]);
+    let row = case.push(Op::Embedding, &[table, id]);
+    let both = case.push(Op::Binary(Binary::Mul), &[user, row]);
+    let chosen = case.push(Op::Where, &[known, both, item]);
+    let (graph, tensors) = case.digits(chosen);
+    let plan = Plan::new(&graph, &tensors).unwrap();
+
+    let catalog = 90;
+    let ids: Vec<i32> = (0..catalog).collect();
+    let numbers: Vec<f32> = (0..3 * catalog).map(|i| (i as f32).cos()).collect();
+    let (user, none) = (floats(3, &[0.3, -0.2, 0.9]), floats(1, &[]));
+    let table = plan.item_table(&mut plan.arena(), &[&none, &ints(1, &ids), &floats(3, &numbers)], 90).unwrap();
+    assert_eq!(table.bytes(), plan.item_table_bytes(90));
+    // More than a block, in another order, the last of them unknown to the table or not.
+    let rows: Vec<u32> = (0..150).map(|i| (i * 37) % 90).collect();
+    let given: Vec<i32> = rows.iter().map(|r| r.cast_signed()).collect();
+    let described: Vec<f32> = rows.iter().flat_map(|r| numbers[3 * *r as usize..][..3].to_vec()).collect();
+    let (given, described) = (ints(1, &given), floats(3, &described));
+    let want = run(&graph, &tensors, &[&user, &given, &described], 150).unwrap();
+    let nothing = (ints(1, &[0; 150]), floats(3, &[f32::NAN; 450]));
+    for unknown in [0, 1] {
+        let known: Vec<Option<u32>> = rows.iter().enumerate().map(|(i, r)| (i + unknown < 150).then_some(*r)).collect();
+        let items = Items { table: &table, rows: &known };
+        let (ids, numbers) = if unknown == 0 { (&nothing.0, &nothing.1) } else { (&given, &described) };
+        let mut scores = vec![0.0; 150];
+        plan.run_with(&mut plan.arena(), &[&user, ids, numbers], Some(items), &mut scores).unwrap();
+        assert_eq!(scores, want, "what is in the table is not read from the inputs");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) fn native(tier: Tier, bundle: &Path) -> Ladder {
     let (edition, variant) = edition::read(bundle, VariantName::of(tier)).unwrap();
     let (schema, catalog) = (edition.schema().to_json(), edition.catalog().to_safetensors(edition.schema()));
     let parts = Parts { manifest: edition.manifest_bytes(), schema: &schema, variant: &variant, catalog: &catalog };
-    Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100 }, parts).unwrap()
+    Ladder::load(tier, TierLimits { max_candidates: 1000, max_k: 100, item_table_bytes: 1 << 20 }, parts).unwrap()
 }
 
 struct Scalar(Ladder);

@@ -4,7 +4,7 @@
 //! rung_abi()                     version of this contract
 //! rung_input(len)  -> address    room for one input; valid until the next call that takes it; 0: too long
 //! rung_load(part, len) -> status         takes the input as a part: 0 manifest, 1 schema, 2 variant, 3 catalog
-//! rung_start(tier, candidates, k) -> status    tier: 0 edge, 1 region; then the tier's limits
+//! rung_start(tier, candidates, k, item_bytes) -> status    tier: 0 edge, 1 region; then the tier's limits
 //! rung_rank(len)   -> reply      takes the input as a `Call`
 //! rung_resume(len) -> reply      takes the input as `[held, Outcome]`
 //! rung_error()     -> reply      the text of the last failure; after a trap, that of the panic
@@ -22,7 +22,7 @@ use shared_model::ladder::TierLimits;
 use crate::worker::{Part, Worker, WorkerError};
 
 /// The version of this contract; a host refuses another.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A module has one worker. It has no threads either, so this is a plain static.
 struct State {
@@ -73,8 +73,9 @@ extern "C" fn rung_load(part: u32, len: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn rung_start(tier: u32, max_candidates: u32, max_k: u32) -> u32 {
-    STATE.with_borrow_mut(|state| status(state.worker.start(tier, TierLimits { max_candidates, max_k })))
+extern "C" fn rung_start(tier: u32, max_candidates: u32, max_k: u32, item_table_bytes: u32) -> u32 {
+    let limits = TierLimits { max_candidates, max_k, item_table_bytes };
+    STATE.with_borrow_mut(|state| status(state.worker.start(tier, limits)))
 }
 
 #[unsafe(no_mangle)]

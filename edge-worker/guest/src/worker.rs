@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: TierLimits = TierLimits { max_candidates: 10, max_k: 10 };
+    const LIMITS: TierLimits = TierLimits { max_candidates: 10, max_k: 10, item_table_bytes: 1 << 20 };
 
     /// The parts of a model that ranks items by their `quality`, in the order of [`Part::ALL`].
     fn parts() -> [Vec<u8>; 4] {

@@ -21,7 +21,7 @@ use crate::bundle::{Served, prepare};
 use crate::guest::Load;
 
 pub(crate) const MODEL: &str = "toy";
-pub(crate) const LIMITS: TierLimits = TierLimits { max_candidates: 50, max_k: 20 };
+pub(crate) const LIMITS: TierLimits = TierLimits { max_candidates: 50, max_k: 20, item_table_bytes: 1 << 20 };
 
 const SCHEMA: &str = r#"schema_version = 1
 model = "toy"

@@ -122,6 +122,9 @@ impl Settings {
             limits: TierLimits {
                 max_candidates: u32::try_from(limits.max_candidates()).unwrap_or(u32::MAX),
                 max_k: u32::try_from(limits.max_k()).unwrap_or(u32::MAX),
+                // The other half is for the bundle itself and for requests.
+                item_table_bytes: u32::try_from(worker.item_table_mib().min(worker.memory_mib() / 2) << 20)
+                    .unwrap_or(u32::MAX),
             },
             worker: WorkerSettings {
                 wasm: worker.wasm().to_owned(),

@@ -20,7 +20,7 @@ use crate::engine::{RunsOn, Scorer, Scores};
 use crate::fixture::{variant, write_bundle};
 use crate::metrics::Metrics;
 
-const LIMITS: TierLimits = TierLimits { max_candidates: 6, max_k: 5 };
+const LIMITS: TierLimits = TierLimits { max_candidates: 6, max_k: 5, item_table_bytes: 1 << 20 };
 
 const BATCHES: batch::Limits =
     batch::Limits { max_delay: Duration::ZERO, max_candidates: 100, max_requests: 100, max_waiting_candidates: 12 };

@@ -6,7 +6,9 @@ use super::similarity::Similarity;
 use super::{BindError, Binding, Ladder, TierLimits};
 use crate::bundle::{self, Bundle, BundleError, CATALOG, MANIFEST};
 use crate::catalog::{Catalog, CatalogError};
-use crate::plan::{Plan, PlanError};
+use crate::encode::Block;
+use crate::graph::{DType, Scope};
+use crate::plan::{Arena, ItemTable, Plan, PlanError};
 use crate::schema::{Schema, SchemaFaults};
 use crate::variant::{Variant, VariantError, VariantName};
 use crate::wire::{Stamp, Tier};
@@ -81,7 +83,8 @@ impl Ladder {
         let catalog = Catalog::from_safetensors(parts.catalog, &schema)?;
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
-        let arena = plan.arena();
+        let mut arena = plan.arena();
+        let items = item_table(&plan, &mut arena, &binding, &schema, &catalog, limits);
         let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
         let similarity = Similarity::find(&schema, &variant.graph);
         let bundle::Manifest { model, version, policies, static_list, .. } = bundle.manifest;
@@ -100,7 +103,25 @@ impl Ladder {
             catalog,
             binding,
             plan,
+            items,
             arena,
         })
     }
+}
+
+/// What is computed of every item ahead, if it fits. An item that cannot be scored is found when it is asked for.
+fn item_table(
+    plan: &Plan,
+    arena: &mut Arena,
+    binding: &Binding,
+    schema: &Schema,
+    catalog: &Catalog,
+    limits: TierLimits,
+) -> Option<ItemTable> {
+    let rows = catalog.rows();
+    if rows == 0 || plan.item_table_bytes(rows) > limits.item_table_bytes as usize {
+        return None;
+    }
+    let blocks: Vec<&Block> = schema.inputs_of(Scope::Item).filter_map(|(i, _)| catalog.block(i)).collect();
+    plan.item_table(arena, &binding.items(&blocks, &Block::empty(DType::F32, 1)), rows).ok()
 }

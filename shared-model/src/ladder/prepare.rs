@@ -20,6 +20,8 @@ pub struct Prepared {
     items: Vec<Block>,
     /// The positions in the request of the candidates ranked.
     kept: Vec<usize>,
+    /// The rows of those that are as the catalog has them.
+    rows: Vec<Option<u32>>,
     unknown: Vec<String>,
     escalate: Vec<String>,
 }
@@ -44,10 +46,13 @@ pub fn prepare(schema: &Schema, catalog: &Catalog, request: &RankRequest) -> Res
     let catalog_blocks: Vec<&Block> = schema.inputs_of(Scope::Item).filter_map(|(i, _)| catalog.block(i)).collect();
     let kept = ranked_positions(request);
     let mut unknown = Vec::new();
+    let mut rows = Vec::with_capacity(kept.len());
     for &position in &kept {
         let candidate = &request.candidates[position];
         let at_fault = |r: Refusal| Refusal { field: format!("candidates[{position}].{}", r.field), ..r };
-        match (&candidate.features, catalog.row(&candidate.id)) {
+        let row = catalog.row(&candidate.id);
+        rows.push(row.filter(|_| candidate.features.is_none()));
+        match (&candidate.features, row) {
             (Some(features), _) => {
                 encoder.append_item(&candidate.id, features, &mut item_scope).map_err(at_fault)?;
             }
@@ -69,6 +74,7 @@ pub fn prepare(schema: &Schema, catalog: &Catalog, request: &RankRequest) -> Res
         request: request_scope.blocks,
         items: item_scope.blocks,
         kept,
+        rows,
         unknown,
         escalate: item_scope.escalate,
     })
@@ -142,6 +148,11 @@ impl Prepared {
         &self.items[place]
     }
 
+    /// For each candidate ranked, the row of the catalog that it is, unless the request describes it.
+    pub(super) fn rows(&self) -> &[Option<u32>] {
+        &self.rows
+    }
+
     /// The best k by values that are no scores.
     pub(super) fn unscored(&self, values: &[f32], request: &RankRequest, by: Tier) -> Vec<Ranked> {
         let entry = |i: usize| Ranked { id: request.candidates[self.kept[i]].id.clone(), score: None, by };
@@ -212,6 +223,11 @@ impl Binding {
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { inputs })
+    }
+
+    /// In the order of the graph's inputs, those of item scope; `none` in place of the others.
+    pub(super) fn items<'a>(&self, blocks: &[&'a Block], none: &'a Block) -> Vec<&'a Block> {
+        self.inputs.iter().map(|&(item, i)| if item { blocks[i] } else { none }).collect()
     }
 
     /// The blocks in the order of the graph's inputs.

@@ -1,13 +1,13 @@
 //! From a graph and its tensors to a plan: which kernel each node is, and where each value lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::broadcast::{Access, strides, walk};
 use super::layout::{self, Span};
 use super::memory::Place;
 use super::step::{Kernel, Step};
-use super::{InputPlace, Plan, PlanError, Sections, Values};
+use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
 use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
 use crate::kernel::linear::Linear;
 use crate::tensor::Tensor;
@@ -37,7 +37,8 @@ pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<
         match graph.value(node.output).ty.scope {
             Scope::Const => sections.constant.push(step),
             Scope::Request => sections.request.push(step),
-            Scope::Item | Scope::Pair => sections.candidate.push(step),
+            Scope::Item => sections.item.push(step),
+            Scope::Pair => sections.pair.push(step),
         }
     }
     let inputs = graph
@@ -53,6 +54,7 @@ pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<
         inputs,
         constants,
         sections,
+        exports: exports(graph, &homes, &layout),
         score: layout.place(graph, &homes, graph.score()),
         block: layout.block,
         floats: layout.floats,
@@ -178,23 +180,41 @@ impl Layout {
     }
 
     fn place(&self, graph: &Graph, homes: &[Option<ValueId>], id: ValueId) -> Place {
-        let home = homes[id.index()].expect("a value that a step reads or writes has a home");
-        let ty = &graph.value(id).ty;
+        self.of_home(graph, homes[id.index()].expect("a value that a step reads or writes has a home"))
+    }
+
+    /// A value has the elements and the scope of its home.
+    fn of_home(&self, graph: &Graph, home: ValueId) -> Place {
+        let ty = &graph.value(home).ty;
         Place { offset: self.offsets[home.index()], len: ty.len(), per_candidate: ty.scope.per_candidate() }
     }
 }
 
-/// When each home is alive. Time runs over sections (constants, requests, candidates), then nodes.
+/// The values of item scope that are read by steps of pair scope, or are the score; each home once.
+fn exports(graph: &Graph, homes: &[Option<ValueId>], layout: &Layout) -> Vec<Export> {
+    let pairs = graph.nodes().iter().filter(|n| graph.value(n.output).ty.scope == Scope::Pair);
+    let read = pairs.flat_map(operands).copied().chain([graph.score()]);
+    let of_items = read.filter(|v| graph.value(*v).ty.scope == Scope::Item);
+    let homes: BTreeSet<ValueId> = of_items.filter_map(|v| homes[v.index()]).collect();
+    let export = |home: &ValueId| Export {
+        floats: graph.value(*home).ty.dtype == DType::F32,
+        place: layout.of_home(graph, *home),
+    };
+    homes.iter().map(export).collect()
+}
+
+/// When each home is alive. Time runs over sections (constants, requests, items, pairs), then nodes.
 ///
-/// What is constant outlives every call, and what is read by the candidate section must survive all of its blocks.
+/// What is constant outlives every call; what is read by a later section must survive all of that section's blocks.
 fn lives(graph: &Graph, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>> {
     let nodes = graph.nodes().len();
     let section = |scope: Scope| match scope {
         Scope::Const => 0,
         Scope::Request => 1,
-        Scope::Item | Scope::Pair => 2,
+        Scope::Item => 2,
+        Scope::Pair => 3,
     };
-    let end = 3 * (nodes + 1);
+    let end = 4 * (nodes + 1);
     let section_start = |scope: Scope| section(scope) * (nodes + 1);
     let time = |node: usize| section_start(graph.value(graph.nodes()[node].output).ty.scope) + node + 1;
     let mut lives: Vec<RangeInclusive<usize>> = graph

@@ -57,6 +57,10 @@ impl Memory {
         &mut self.floats[place.range(rows)]
     }
 
+    pub(super) fn ints(&self, place: Place, rows: usize) -> &[i32] {
+        &self.ints[place.range(rows)]
+    }
+
     pub(super) fn ints_mut(&mut self, place: Place, rows: usize) -> &mut [i32] {
         &mut self.ints[place.range(rows)]
     }

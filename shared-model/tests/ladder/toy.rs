@@ -91,7 +91,7 @@ pub(crate) fn ladder_of(toy: &Toy, tier: Tier) -> Ladder {
         variant: &toy.variants[&VariantName::of(tier)],
         catalog: &toy.catalog,
     };
-    Ladder::load(tier, TierLimits { max_candidates: 10, max_k: 5 }, parts).expect("a bundle")
+    Ladder::load(tier, TierLimits { max_candidates: 10, max_k: 5, item_table_bytes: 1 << 20 }, parts).expect("a bundle")
 }
 
 pub(crate) fn request(body: &str) -> RankRequest {

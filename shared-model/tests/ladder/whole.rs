@@ -180,7 +180,7 @@ fn a_tier_that_was_not_asked_is_gated() {
 #[test]
 fn many_defaults_are_told_in_few_words() {
     let toy = toy();
-    let limits = TierLimits { max_candidates: 20, max_k: 5 };
+    let limits = TierLimits { max_candidates: 20, max_k: 5, item_table_bytes: 1 << 20 };
     let parts = Parts {
         manifest: &toy.manifest,
         schema: &toy.schema,
@@ -231,7 +231,9 @@ fn a_score_that_is_not_a_number_goes_up() {
     let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() }.to_bytes().unwrap();
     let toy = toy();
     let parts = Parts { manifest: &toy.manifest, schema: &toy.schema, variant: &variant, catalog: &toy.catalog };
-    let mut edge = Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts).unwrap();
+    let mut edge =
+        Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5, item_table_bytes: 1 << 20 }, parts)
+            .unwrap();
     let body = r#"{"model":"toy","k":2,"user":{"mood":1},"candidates":["i1",{"id":"a","quality":-1},"i2"]}"#;
     let (held, message) = escalated(edge.rank(&call(request(body))));
     assert_eq!(message.why, Why::WorkerFailed);
@@ -270,7 +272,7 @@ fn an_index_ends_with_the_table_of_the_model_that_is_loaded() {
         let catalog = Catalog::build(&schema, []).unwrap().to_safetensors(&schema);
         let (manifest, schema) = (toy().manifest, schema.to_json());
         let parts = Parts { manifest: &manifest, schema: &schema, variant: &variant, catalog: &catalog };
-        Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5 }, parts)
+        Ladder::load(Tier::Edge, TierLimits { max_candidates: 10, max_k: 5, item_table_bytes: 1 << 20 }, parts)
     };
     let asked = r#"{"model":"toy","k":2,"candidates":[{"id":"a","shelf":4},{"id":"b","shelf":5}]}"#;
     let Step::Refused(refusal) = load(4).unwrap().rank(&call(request(asked))) else { panic!("not refused") };
@@ -282,7 +284,7 @@ fn an_index_ends_with_the_table_of_the_model_that_is_loaded() {
 #[test]
 fn names_the_file_that_is_not_a_bundles() {
     let toy = toy();
-    let limits = TierLimits { max_candidates: 10, max_k: 5 };
+    let limits = TierLimits { max_candidates: 10, max_k: 5, item_table_bytes: 1 << 20 };
     let whole = Parts {
         manifest: &toy.manifest,
         schema: &toy.schema,

@@ -43,7 +43,9 @@ impl RawWorker {
         max_k: u32,
     ) -> Result<RawWorker, JsValue> {
         let files = BundleFiles { manifest, features, catalog, variant };
-        JsonWorker::load(tier, TierLimits { max_candidates, max_k }, files).map(Self).map_err(thrown)
+        JsonWorker::load(tier, TierLimits { max_candidates, max_k, item_table_bytes: 0 }, files)
+            .map(Self)
+            .map_err(thrown)
     }
 
     /// A step, for a request in JSON.

@@ -10,7 +10,7 @@ use shared_model::wire::{Escalation, Reply, Why};
 
 use super::*;
 
-const LIMITS: TierLimits = TierLimits { max_candidates: 10, max_k: 10 };
+const LIMITS: TierLimits = TierLimits { max_candidates: 10, max_k: 10, item_table_bytes: 1 << 20 };
 
 const SCHEMA: &str = r#"schema_version = 1
 model = "toy"

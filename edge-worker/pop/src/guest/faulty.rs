@@ -111,7 +111,7 @@ fn rejects_a_module_that_lacks_an_export() {
 #[test]
 fn rejects_another_version_of_the_abi() {
     let text = worker("(call $good)")
-        .replace(r#""rung_abi") (result i32) (i32.const 1)"#, r#""rung_abi") (result i32) (i32.const 2)"#);
+        .replace(r#""rung_abi") (result i32) (i32.const 2)"#, r#""rung_abi") (result i32) (i32.const 3)"#);
     let fault = Instance::start(&program(&text).expect("a module"), &load()).err().expect("a fault");
     assert!(fault.to_string().contains("speaks ABI 2"), "{fault}");
 }
@@ -170,8 +170,8 @@ async fn a_caller_waits_no_longer_than_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_that_is_declined_stops_the_start() {
     let text = worker("(call $good)").replace(
-        r#""rung_start") (param i32 i32 i32) (result i32) (i32.const 0)"#,
-        r#""rung_start") (param i32 i32 i32) (result i32) (i32.const 1)"#,
+        r#""rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 0)"#,
+        r#""rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 1)"#,
     );
     let size = PoolSize { instances: 2, queue: 1 };
     let declined = Pool::start(&program(&text).expect("a worker"), load(), size, GuestMetrics::unregistered());

@@ -24,10 +24,10 @@ pub(crate) fn worker(step: &Step, rank: &str, resume: &str) -> String {
             (memory (export "memory") 1)
             (data (i32.const 32768) "{bytes}")
             (data (i32.const 60000) "{ERROR}")
-            (func (export "rung_abi") (result i32) (i32.const 1))
+            (func (export "rung_abi") (result i32) (i32.const 2))
             (func (export "rung_input") (param i32) (result i32) (i32.const 256))
             (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
-            (func (export "rung_start") (param i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 0))
             (func (export "rung_error") (result i64) (i64.const {error}))
             (func $good (result i64) (i64.const {good}))
             (func (export "rung_resume") (param $len i32) (result i64) {resume})
@@ -52,7 +52,7 @@ pub(crate) fn program(text: &str) -> Result<Program, GuestFault> {
 }
 
 pub(crate) fn load() -> Load {
-    let limits = TierLimits { max_candidates: 10, max_k: 10 };
+    let limits = TierLimits { max_candidates: 10, max_k: 10, item_table_bytes: 1 << 20 };
     let part = || vec![1, 2, 3];
     Load {
         model: "by hand".to_owned(),

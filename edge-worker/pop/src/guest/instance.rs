@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{Call, Outcome, Step};
+use shared_model::ladder::{Call, Outcome, Step, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -12,7 +12,7 @@ use super::program::{Program, ticks};
 use super::{GuestFault, GuestLimits, Load};
 
 /// The version of the ABI that this host speaks.
-const ABI_VERSION: u32 = 1;
+const ABI_VERSION: u32 = 2;
 /// The longest reply that is read. An answer holds at most k ids and scores.
 const MAX_REPLY_BYTES: usize = 128 << 20;
 /// The longest error text that is read.
@@ -49,7 +49,7 @@ impl Instance {
             .ok_or_else(|| GuestFault::Foreign("it exports no `memory`".to_owned()))?;
         let abi = instance.get_typed_func::<(), u32>(&mut store, "rung_abi").map_err(foreign)?;
         let part = instance.get_typed_func::<(u32, u32), u32>(&mut store, "rung_load").map_err(foreign)?;
-        let start = instance.get_typed_func::<(u32, u32, u32), u32>(&mut store, "rung_start").map_err(foreign)?;
+        let start = instance.get_typed_func::<(u32, u32, u32, u32), u32>(&mut store, "rung_start").map_err(foreign)?;
         let mut guest = Self {
             memory,
             limits,
@@ -75,7 +75,8 @@ impl Instance {
             Tier::Region => 1,
             Tier::Origin => return Err(GuestFault::Foreign("no worker runs at the origin".to_owned())),
         };
-        let params = (tier, load.limits.max_candidates, load.limits.max_k);
+        let TierLimits { max_candidates, max_k, item_table_bytes } = load.limits;
+        let params = (tier, max_candidates, max_k, item_table_bytes);
         let status = guest.call("rung_start", &start, params, limits.load)?;
         guest.succeeded(status)?;
         Ok(guest)
