@@ -59,7 +59,7 @@ pub(super) fn replay(
         let file = VariantName::of(tier).file();
         let variant = opened.bundle.file(file).map_err(|e| of_bundle(e.to_string()))?;
         // The limits of a tier are its configuration's, not the bundle's: here they are out of the way.
-        let limits = TierLimits { max_candidates: u32::MAX, max_k: u32::MAX, item_table_bytes: 1 << 20 };
+        let limits = TierLimits { max_candidates: u32::MAX, max_k: u32::MAX, item_table_bytes: 0 };
         let parts = Parts { manifest: &manifest, schema: &schema, variant, catalog };
         Ladder::load(tier, limits, parts).map_err(|e| of_bundle(e.to_string()))
     };

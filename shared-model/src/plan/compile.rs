@@ -153,9 +153,19 @@ struct Layout {
 impl Layout {
     fn of(graph: &Graph, homes: &[Option<ValueId>]) -> Result<Self, PlanError> {
         let lives = lives(graph, homes);
-        let per_candidate: usize =
-            graph.values().iter().filter(|v| v.ty.scope.per_candidate()).map(|v| v.ty.len()).sum();
-        let block = (BLOCK_NUMBERS / per_candidate.max(1)).clamp(1, MAX_BLOCK);
+        let numbers = |block| Self::for_block(graph, homes, &lives, block).map(|layout| layout.floats + layout.ints);
+        let one = numbers(1)?;
+        let of_block = |two: usize| (BLOCK_NUMBERS / two.saturating_sub(one).max(1)).clamp(1, MAX_BLOCK);
+        Self::for_block(graph, homes, &lives, numbers(2).map_or(1, of_block))
+    }
+
+    /// Places for so many candidates at once.
+    fn for_block(
+        graph: &Graph,
+        homes: &[Option<ValueId>],
+        lives: &[RangeInclusive<usize>],
+        block: usize,
+    ) -> Result<Self, PlanError> {
         let mut layout = Self { offsets: vec![0; homes.len()], block, floats: 0, ints: 0 };
         for floats in [true, false] {
             let own: Vec<usize> = (0..homes.len())
