@@ -4,7 +4,10 @@
 //! f32: one accumulator an output, ascending index, no fused multiply-add, vectors only across outputs. Integers: exact.
 //! Slices in, slices out; no knowledge of graphs, rows or memory.
 
+mod lanes;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod matmul;
+#[cfg(test)]
+mod reference;
 pub(crate) mod row;

@@ -6,7 +6,7 @@
 use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
 
 /// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²².
-const ROUNDER: f32 = 12_582_912.0;
+pub(crate) const ROUNDER: f32 = 12_582_912.0;
 /// ln 2 in two parts; the product of the first with any exponent is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
