@@ -20,6 +20,16 @@ impl F32x4 {
         Self::splat(0.0)
     }
 
+    /// The lanes that `x` has, zeros after them.
+    #[inline(always)]
+    pub(crate) fn load_first(x: &[f32]) -> Self {
+        let mut all = [0.0; LANES];
+        for (lane, x) in all.iter_mut().zip(x) {
+            *lane = *x;
+        }
+        Self::load(&all)
+    }
+
     /// Writes the lanes that `out` has room for.
     #[inline(always)]
     pub(crate) fn store_first(self, out: &mut [f32]) {

@@ -3,7 +3,9 @@
 
 use half::f16;
 
-use super::math;
+use super::math::{self, ROUNDER};
+use super::row::{maximum, minimum};
+use crate::graph::Reduce;
 use crate::tensor::{self, GROUP};
 
 /// `x · wᵀ + b` with full weights: ascending inputs, the bias last.
@@ -76,13 +78,89 @@ fn round(x: &[f32], max: f32) -> Option<(Vec<i16>, f32)> {
         // All zero, or so small that 16 bits cannot tell it from zero.
         Some((vec![0; x.len()], 0.0))
     } else {
-        let rounded = x.iter().map(|v| math::nearest((v * inverse).clamp(-max, max)) as i16).collect();
+        let rounded = x.iter().map(|v| nearest((v * inverse).clamp(-max, max)) as i16).collect();
         Some((rounded, largest / max))
     }
 }
 
+/// The nearest integer, ties to even; |x| < 2²².
+fn nearest(x: f32) -> f32 {
+    (x + ROUNDER) - ROUNDER
+}
+
 fn dot(w: impl Iterator<Item = i32>, a: &[i16]) -> i32 {
     w.zip(a).map(|(w, &a)| w * i32::from(a)).sum()
+}
+
+/// `exp(x - max) / sum` along an axis of length `len` whose elements are `stride` apart.
+pub(super) fn softmax(len: usize, stride: usize, x: &[f32], out: &mut [f32]) {
+    for (x, out) in x.chunks_exact(len * stride).zip(out.chunks_exact_mut(len * stride)) {
+        for lane in 0..stride {
+            let index = |i: usize| i * stride + lane;
+            let max = (0..len).map(|i| x[index(i)]).fold(f32::NEG_INFINITY, maximum);
+            let mut sum = 0.0;
+            for i in 0..len {
+                let e = math::exp(x[index(i)] - max);
+                out[index(i)] = e;
+                sum += e;
+            }
+            for i in 0..len {
+                out[index(i)] /= sum;
+            }
+        }
+    }
+}
+
+/// Folds element `i` into `out[target[i]]`, ascending i; a mean divides by `count` last.
+pub(super) fn reduce_f32(kind: Reduce, target: &[u32], count: usize, x: &[f32], out: &mut [f32]) {
+    match kind {
+        Reduce::Sum | Reduce::Mean => fold(0.0, |a, b| a + b, target, x, out),
+        Reduce::Min => fold(f32::INFINITY, minimum, target, x, out),
+        Reduce::Max => fold(f32::NEG_INFINITY, maximum, target, x, out),
+    }
+    if kind == Reduce::Mean {
+        let count = count as f32;
+        out.iter_mut().for_each(|y| *y /= count);
+    }
+}
+
+fn fold<T: Copy>(start: T, f: impl Fn(T, T) -> T, target: &[u32], x: &[T], out: &mut [T]) {
+    out.fill(start);
+    for (&t, &x) in target.iter().zip(x) {
+        let y = &mut out[t as usize];
+        *y = f(*y, x);
+    }
+}
+
+/// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over consecutive runs as long as `scale`.
+pub(super) fn layer_norm(epsilon: f32, scale: &[f32], bias: Option<&[f32]>, x: &[f32], out: &mut [f32]) {
+    let width = scale.len();
+    let count = width as f32;
+    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let mean = x.iter().fold(0.0, |s, v| s + v) / count;
+        let variance = x.iter().fold(0.0, |s, v| s + (v - mean) * (v - mean)) / count;
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        for ((y, x), s) in out.iter_mut().zip(x).zip(scale) {
+            *y = (x - mean) * inverse * s;
+        }
+        if let Some(bias) = bias {
+            for (y, b) in out.iter_mut().zip(bias) {
+                *y += b;
+            }
+        }
+    }
+}
+
+/// `out[m, n] = Σ_k a[m, k] · b[k, n]`, ascending k.
+pub(super) fn matmul(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
+    for (a, out) in a.chunks_exact(k).zip(out.chunks_exact_mut(n)) {
+        out.fill(0.0);
+        for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
+            for (y, b) in out.iter_mut().zip(b) {
+                *y += a * b;
+            }
+        }
+    }
 }
 
 /// Equal bits, but that one NaN is as good as another.

@@ -10,6 +10,7 @@ use super::step::{Kernel, Step};
 use super::{InputPlace, Plan, PlanError, Sections, Values};
 use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
 use crate::kernel::linear::Linear;
+use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
 
 /// Numbers a block of candidates should take: what a core keeps near.
@@ -283,11 +284,15 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
             Kernel::Softmax { len: shape[*axis], stride: shape[axis + 1..].iter().product() }
         }
         Op::Reduce { kind, axes, .. } => {
-            let target = reduce_targets(&ty(0).shape, axes);
-            if floats {
-                Kernel::Reduce { kind: *kind, target, count: axes.iter().map(|&a| ty(0).shape[a]).product() }
-            } else {
-                Kernel::ReduceI32 { kind: *kind, target }
+            let shape = &ty(0).shape;
+            let count = axes.iter().map(|&a| shape[a]).product();
+            match (floats, &axes[..]) {
+                (false, _) => Kernel::ReduceI32 { kind: *kind, map: reduce_targets(shape, axes) },
+                (true, &[first, ..]) if axes.iter().copied().eq(first..first + axes.len()) => {
+                    let inner = shape[first + axes.len()..].iter().product();
+                    Kernel::Reduce { kind: *kind, targets: Targets::Axis { len: count, inner }, count }
+                }
+                (true, _) => Kernel::Reduce { kind: *kind, targets: Targets::Map(reduce_targets(shape, axes)), count },
             }
         }
         Op::LayerNorm { epsilon } => {

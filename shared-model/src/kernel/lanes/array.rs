@@ -40,6 +40,18 @@ impl F32x4 {
         self.with(other, |a, b| if a < b { b } else { a })
     }
 
+    /// The smaller, `self` if they are equal; not a number if one is not.
+    #[inline(always)]
+    pub(crate) fn minimum(self, other: Self) -> Self {
+        self.with(other, |a, b| if b < a || b.is_nan() { b } else { a })
+    }
+
+    /// The larger, `self` if they are equal; not a number if one is not.
+    #[inline(always)]
+    pub(crate) fn maximum(self, other: Self) -> Self {
+        self.with(other, |a, b| if b > a || b.is_nan() { b } else { a })
+    }
+
     #[inline(always)]
     pub(crate) fn sqrt(self) -> Self {
         Self(self.0.map(f32::sqrt))

@@ -46,6 +46,25 @@ impl F32x4 {
         Self(arch::f32x4_pmax(self.0, other.0))
     }
 
+    /// The smaller, `self` if they are equal; not a number if one is not.
+    #[inline(always)]
+    pub(crate) fn minimum(self, other: Self) -> Self {
+        self.or_if(other, arch::f32x4_lt(other.0, self.0))
+    }
+
+    /// The larger, `self` if they are equal; not a number if one is not.
+    #[inline(always)]
+    pub(crate) fn maximum(self, other: Self) -> Self {
+        self.or_if(other, arch::f32x4_gt(other.0, self.0))
+    }
+
+    /// `which || other != other ? other : self`
+    #[inline(always)]
+    fn or_if(self, other: Self, which: v128) -> Self {
+        let which = arch::v128_or(which, arch::f32x4_ne(other.0, other.0));
+        Self(arch::v128_bitselect(other.0, self.0, which))
+    }
+
     #[inline(always)]
     pub(crate) fn sqrt(self) -> Self {
         Self(arch::f32x4_sqrt(self.0))
