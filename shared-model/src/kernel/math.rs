@@ -1,31 +1,23 @@
 //! Elementary functions as polynomials of our own, so that every machine gives the same bits.
 //!
-//! Reductions and coefficients follow Cephes' single-precision set (S. Moshier); the tests state and check the bound of
-//! each in ULP against f64.
+//! Reductions and coefficients follow Cephes' single-precision set (S. Moshier) but for `erf`; the tests state and check
+//! the bound of each in ULP against f64. Those that run over whole layers compute every case and choose last, so that a
+//! loop over them becomes one over vectors.
 
-use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
+use std::f32::consts::LOG2_E;
 
-/// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²².
-const ROUNDER: f32 = 12_582_912.0;
+/// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²²; after adding it the
+/// low bits of the sum are the integer.
+pub(crate) const ROUNDER: f32 = 12_582_912.0;
 /// ln 2 in two parts; the product of the first with any exponent is exact.
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-/// The nearest integer, ties to even; |x| < 2²².
-pub(crate) fn nearest(x: f32) -> f32 {
-    (x + ROUNDER) - ROUNDER
-}
-
 /// eˣ, within 2 ULP, denormal results included.
+#[inline]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Beyond these the result is exactly infinity or rounds to 0; NaN fails both comparisons and flows through.
-    if x > 88.722_84 {
-        return f32::INFINITY;
-    }
-    if x < -103.972_08 {
-        return 0.0;
-    }
-    let n = nearest(x * LOG2_E);
+    let shifted = x * LOG2_E + ROUNDER;
+    let n = shifted - ROUNDER;
     let r = x - n * LN_2_HIGH;
     let r = r - n * LN_2_LOW;
     let p = 1.987_569_1e-4;
@@ -35,10 +27,19 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5e-1;
     let y = p * (r * r) + r + 1.0;
+    // The integer, without a conversion: the low bits of the sum, for those of ROUNDER are zeros.
+    let n = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
     // Two factors, for 2ⁿ alone is not representable where the result is denormal or nearly infinite.
-    let n = n as i32;
-    let half = n / 2;
-    y * power_of_two(half) * power_of_two(n - half)
+    let half = n >> 1;
+    let y = y * power_of_two(half) * power_of_two(n.wrapping_sub(half));
+    // Beyond these the result is exactly infinity or rounds to 0; NaN fails both comparisons and has flowed through.
+    if x > 88.722_84 {
+        f32::INFINITY
+    } else if x < -103.972_08 {
+        0.0
+    } else {
+        y
+    }
 }
 
 /// ln x, within 2 ULP; -∞ for 0, NaN below.
@@ -79,69 +80,52 @@ pub(crate) fn ln(x: f32) -> f32 {
 }
 
 /// tanh x, within 3 ULP.
+#[inline]
 pub(crate) fn tanh(x: f32) -> f32 {
     let a = x.abs();
-    if a >= 0.625 {
-        let y = 1.0 - 2.0 / (exp(a + a) + 1.0);
-        return y.copysign(x);
-    }
+    let large = 1.0 - 2.0 / (exp(a + a) + 1.0);
     let z = x * x;
     let p = -5.704_988_6e-3;
     let p = p * z + 2.063_909e-2;
     let p = p * z - 5.373_971_5e-2;
     let p = p * z + 1.333_144_2e-1;
     let p = p * z - 3.333_328e-1;
-    p * z * x + x
+    let small = p * z * x + x;
+    if a >= 0.625 { large.copysign(x) } else { small }
 }
 
-/// erf x, within 3 ULP.
+/// erf x, within 4 ULP.
+///
+/// Near 0 an odd polynomial; further out 1 - p⁻⁸, where p is close to (1 - erf)^(-1/8), which a short polynomial
+/// follows to where the result rounds to 1. Both are least-squares fits in f64 at 2000 Chebyshev points of [0, 0.9] and
+/// [0.9, 4.05], reweighted (Lawson's iteration) until the largest error of erf is as small as it gets.
+#[inline]
 pub(crate) fn erf(x: f32) -> f32 {
-    let a = x.abs();
-    if a > 1.0 {
-        return (1.0 - erfc_above_1(a)).copysign(x);
-    }
     let z = x * x;
-    let p = 7.853_861e-5;
-    let p = p * z - 8.010_193_7e-4;
-    let p = p * z + 5.188_327_6e-3;
-    let p = p * z - 2.685_381_2e-2;
-    let p = p * z + 1.128_358_5e-1;
-    let p = p * z - 3.761_262_6e-1;
-    let p = p * z + FRAC_2_SQRT_PI;
-    x * p
-}
-
-fn erfc_above_1(a: f32) -> f32 {
-    // erfc(4) is below half an ULP of 1; the polynomials are not asked further out.
-    if a >= 4.0 {
-        return 0.0;
-    }
-    let q = 1.0 / a;
-    let y = q * q;
-    let p = if a < 2.0 {
-        let p = 2.326_82e-2;
-        let p = p * y - 1.387_039_4e-1;
-        let p = p * y + 3.687_424_7e-1;
-        let p = p * y - 5.824_733e-1;
-        let p = p * y + 6.210_004_6e-1;
-        let p = p * y - 4.944_515_3e-1;
-        let p = p * y + 3.404_88e-1;
-        let p = p * y - 2.741_127e-1;
-        p * y + 5.638_259_4e-1
-    } else {
-        let p = -1.047_766_4e1;
-        let p = p * y + 1.297_72e1;
-        let p = p * y - 7.495_518_7;
-        let p = p * y + 2.921_019;
-        let p = p * y - 1.015_265_3;
-        let p = p * y + 4.218_463_4e-1;
-        let p = p * y - 2.820_767_4e-1;
-        p * y + 5.641_895e-1
-    };
-    exp(-a * a) * q * p
+    let p = -6.090_454_4e-4;
+    let p = p * z + 5.011_984_6e-3;
+    let p = p * z - 2.677_892_7e-2;
+    let p = p * z + 0.112_821_415;
+    let p = p * z - 0.376_125_25;
+    let p = p * z + 1.128_379_1;
+    let small = x * p;
+    let a = x.abs();
+    let p = 4.833_611_3e-4;
+    let p = p * a - 3.292_506_3e-3;
+    let p = p * a + 1.424_559_8e-2;
+    let p = p * a - 2.360_752e-2;
+    let p = p * a + 5.883_575_2e-2;
+    let p = p * a + 6.328_194e-2;
+    let p = p * a + 0.152_176_41;
+    let p = p * a + 0.997_989_06;
+    let p = p * p;
+    let p = p * p;
+    let large = 1.0 - 1.0 / (p * p);
+    if a > 0.9 { large.copysign(x) } else { small }
 }
 
 /// 1 / (1 + e⁻ˣ), within 4 ULP where it is normal.
+#[inline]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
@@ -154,9 +138,9 @@ pub(crate) fn softplus(x: f32) -> f32 {
     x.max(0.0) + tail
 }
 
-/// 2ⁿ, for -126 ≤ n ≤ 127.
+/// 2ⁿ for -126 ≤ n ≤ 127; something for others.
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) as u32) << 23)
+    f32::from_bits(n.wrapping_add(127).cast_unsigned() << 23)
 }
 
 #[cfg(test)]
@@ -207,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn erf_is_within_3_ulp() {
+    fn erf_is_within_4_ulp() {
         for (from, to) in [(-5.0, 5.0), (-1.1, 1.1)] {
             let (ulp, x) = worst(erf, libm::erf, from, to);
-            assert!(ulp <= 3.0, "{ulp} at {x}");
+            assert!(ulp <= 4.0, "{ulp} at {x}");
         }
     }
 
@@ -230,10 +214,5 @@ mod tests {
         assert_eq!((tanh(50.0), tanh(-50.0), erf(9.0), erf(-9.0)), (1.0, -1.0, 1.0, -1.0));
         assert_eq!((sigmoid(-200.0), sigmoid(200.0)), (0.0, 1.0));
         assert!(softplus(-40.0) > 0.0 && softplus(100.0) == 100.0);
-    }
-
-    #[test]
-    fn nearest_takes_ties_to_even() {
-        assert_eq!([0.5, 1.5, 2.5, -0.5, -1.5, 0.499].map(nearest), [0.0, 2.0, 2.0, 0.0, -2.0, 0.0]);
     }
 }

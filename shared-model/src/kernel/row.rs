@@ -1,10 +1,13 @@
-//! Ops along an axis of one row: softmax, reductions, normalization.
+//! Ops along an axis of one row: softmax, normalization, extremes.
 
-use super::math;
-use crate::graph::Reduce;
+use super::lanes::{F32x4, LANES};
+use super::{four, math};
 
 /// `exp(x - max) / sum` along an axis of length `len` whose elements are `stride` apart.
 pub(crate) fn softmax(len: usize, stride: usize, x: &[f32], out: &mut [f32]) {
+    if stride == 1 {
+        return softmax_rows(len, x, out);
+    }
     for (x, out) in x.chunks_exact(len * stride).zip(out.chunks_exact_mut(len * stride)) {
         for lane in 0..stride {
             let index = |i: usize| i * stride + lane;
@@ -22,52 +25,52 @@ pub(crate) fn softmax(len: usize, stride: usize, x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Folds element `i` into `out[target[i]]`, ascending i; a mean divides by `count` last.
-pub(crate) fn reduce_f32(kind: Reduce, target: &[u32], count: usize, x: &[f32], out: &mut [f32]) {
-    match kind {
-        Reduce::Sum | Reduce::Mean => fold(0.0, |a, b| a + b, target, x, out),
-        Reduce::Min => fold(f32::INFINITY, minimum, target, x, out),
-        Reduce::Max => fold(f32::NEG_INFINITY, maximum, target, x, out),
+fn softmax_rows(len: usize, x: &[f32], out: &mut [f32]) {
+    for (x, out) in x.chunks_exact(len).zip(out.chunks_exact_mut(len)) {
+        let max = largest(x);
+        for (y, x) in out.iter_mut().zip(x) {
+            *y = math::exp(x - max);
+        }
     }
-    if kind == Reduce::Mean {
-        let count = count as f32;
-        out.iter_mut().for_each(|y| *y /= count);
-    }
-}
-
-/// The same for integers, of which only the order is used.
-pub(crate) fn reduce_i32(kind: Reduce, target: &[u32], x: &[i32], out: &mut [i32]) {
-    match kind {
-        Reduce::Min => fold(i32::MAX, Ord::min, target, x, out),
-        Reduce::Max | Reduce::Sum | Reduce::Mean => fold(i32::MIN, Ord::max, target, x, out),
+    for out in out.chunks_mut(LANES * len) {
+        let mut sums = [0.0; LANES];
+        four::rows(len, out, |rows, _| sums = four::fold(rows, F32x4::zero(), |sum, e, _| sum + e).to_array());
+        for (out, sum) in out.chunks_exact_mut(len).zip(sums) {
+            for y in out {
+                *y /= sum;
+            }
+        }
     }
 }
 
-fn fold<T: Copy>(start: T, f: impl Fn(T, T) -> T, target: &[u32], x: &[T], out: &mut [T]) {
-    out.fill(start);
-    for (&t, &x) in target.iter().zip(x) {
-        let y = &mut out[t as usize];
-        *y = f(*y, x);
-    }
+/// The largest; which of two zeros it is, no exponential shows.
+fn largest(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let start = F32x4::splat(f32::NEG_INFINITY);
+    let lanes = whole.iter().fold(start, |max, x| max.maximum(F32x4::load(x)));
+    lanes.to_array().iter().chain(rest).copied().fold(f32::NEG_INFINITY, maximum)
 }
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over consecutive runs as long as `scale`.
 pub(crate) fn layer_norm(epsilon: f32, scale: &[f32], bias: Option<&[f32]>, x: &[f32], out: &mut [f32]) {
     let width = scale.len();
-    let count = width as f32;
-    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let mean = x.iter().fold(0.0, |s, v| s + v) / count;
-        let variance = x.iter().fold(0.0, |s, v| s + (v - mean) * (v - mean)) / count;
-        let inverse = 1.0 / (variance + epsilon).sqrt();
-        for ((y, x), s) in out.iter_mut().zip(x).zip(scale) {
-            *y = (x - mean) * inverse * s;
-        }
-        if let Some(bias) = bias {
-            for (y, b) in out.iter_mut().zip(bias) {
+    let count = F32x4::splat(width as f32);
+    let mut outs = out.chunks_exact_mut(width);
+    four::rows(width, x, |rows, _| {
+        let mean = four::fold(rows, F32x4::zero(), |sum, x, _| sum + x) / count;
+        let squares = |sum, x, _| sum + (x - mean) * (x - mean);
+        let variance = four::fold(rows, F32x4::zero(), squares) / count;
+        let inverse = F32x4::splat(1.0) / (variance + F32x4::splat(epsilon)).sqrt();
+        let numbers = mean.to_array().into_iter().zip(inverse.to_array());
+        for ((x, (mean, inverse)), out) in rows.into_iter().zip(numbers).zip(&mut outs) {
+            for ((y, x), s) in out.iter_mut().zip(x).zip(scale) {
+                *y = (x - mean) * inverse * s;
+            }
+            for (y, b) in out.iter_mut().zip(bias.unwrap_or_default()) {
                 *y += b;
             }
         }
-    }
+    });
 }
 
 /// The larger, `a` if they are equal; not a number if one is not.
@@ -83,6 +86,34 @@ pub(crate) fn minimum(a: f32, b: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::reference::{self, Numbers, assert_same};
+
+    #[test]
+    fn softmax_has_the_bits_of_its_definition() {
+        let mut numbers = Numbers::new();
+        for (rows, len, stride) in (1..10).flat_map(|r| (1..40).map(move |l| (r, l, if l % 5 == 4 { 3 } else { 1 }))) {
+            for x in [numbers.usual(rows * len * stride), numbers.any(rows * len * stride)] {
+                let [mut got, mut want] = [(); 2].map(|()| vec![0.0; x.len()]);
+                softmax(len, stride, &x, &mut got);
+                reference::softmax(len, stride, &x, &mut want);
+                assert_same(&got, &want, &format!("{rows} x {len} x {stride}"));
+            }
+        }
+    }
+
+    #[test]
+    fn layer_norm_has_the_bits_of_its_definition() {
+        let mut numbers = Numbers::new();
+        for (rows, width) in (1..10).flat_map(|r| (1..40).map(move |w| (r, w))) {
+            let (scale, bias) = (numbers.any(width), numbers.any(width));
+            for (x, bias) in [(numbers.usual(rows * width), None), (numbers.rows(rows, width), Some(&bias[..]))] {
+                let [mut got, mut want] = [(); 2].map(|()| vec![0.0; x.len()]);
+                layer_norm(1e-5, &scale, bias, &x, &mut got);
+                reference::layer_norm(1e-5, &scale, bias, &x, &mut want);
+                assert_same(&got, &want, &format!("{rows} x {width}"));
+            }
+        }
+    }
 
     #[test]
     fn softmax_works_along_any_axis() {
@@ -106,21 +137,6 @@ mod tests {
         for f in [maximum, minimum] {
             assert!(f(f32::NAN, 1.0).is_nan() && f(1.0, f32::NAN).is_nan());
         }
-    }
-
-    #[test]
-    fn reductions_follow_their_targets() {
-        let x = [1.0, 2.0, 3.0, 4.0];
-        let mut out = [0.0; 2];
-        reduce_f32(Reduce::Sum, &[0, 1, 0, 1], 2, &x, &mut out);
-        assert_eq!(out, [4.0, 6.0]);
-        reduce_f32(Reduce::Mean, &[0, 0, 1, 1], 2, &x, &mut out);
-        assert_eq!(out, [1.5, 3.5]);
-        reduce_f32(Reduce::Max, &[0, 0, 1, 1], 2, &x, &mut out);
-        assert_eq!(out, [2.0, 4.0]);
-        let mut ints = [0];
-        reduce_i32(Reduce::Min, &[0, 0], &[-3, 7], &mut ints);
-        assert_eq!(ints, [-3]);
     }
 
     #[test]

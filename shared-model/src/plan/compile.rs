@@ -10,6 +10,7 @@ use super::step::{Kernel, Step};
 use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
 use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
 use crate::kernel::linear::Linear;
+use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
 
 /// Numbers a block of candidates should take: what a core keeps near.
@@ -313,11 +314,15 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
             Kernel::Softmax { len: shape[*axis], stride: shape[axis + 1..].iter().product() }
         }
         Op::Reduce { kind, axes, .. } => {
-            let target = reduce_targets(&ty(0).shape, axes);
-            if floats {
-                Kernel::Reduce { kind: *kind, target, count: axes.iter().map(|&a| ty(0).shape[a]).product() }
-            } else {
-                Kernel::ReduceI32 { kind: *kind, target }
+            let shape = &ty(0).shape;
+            let count = axes.iter().map(|&a| shape[a]).product();
+            match (floats, &axes[..]) {
+                (false, _) => Kernel::ReduceI32 { kind: *kind, map: reduce_targets(shape, axes) },
+                (true, &[first, ..]) if axes.iter().copied().eq(first..first + axes.len()) => {
+                    let inner = shape[first + axes.len()..].iter().product();
+                    Kernel::Reduce { kind: *kind, targets: Targets::Axis { len: count, inner }, count }
+                }
+                (true, _) => Kernel::Reduce { kind: *kind, targets: Targets::Map(reduce_targets(shape, axes)), count },
             }
         }
         Op::LayerNorm { epsilon } => {
@@ -362,9 +367,11 @@ fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
     let tensor = tensors.get(name).ok_or_else(|| PlanError::Missing(name.clone()))?;
     let bias = node.inputs.get(2).map(|&b| vector(graph, b, tensors)).transpose()?;
     Ok(match tensor {
-        Tensor::F32 { shape, data } => Linear::f32(shape[1], shape[0], data, bias),
-        Tensor::Linear8 { inputs, q, scale, offset, .. } => Linear::int8(*inputs, q, scale, offset, bias),
-        Tensor::Linear4 { inputs, outputs, q, scale, min } => Linear::int4(*inputs, *outputs, q, scale, min, bias),
+        Tensor::F32 { shape, data } => Linear::f32(shape[1], shape[0], data, bias.as_deref()),
+        Tensor::Linear8 { inputs, q, scale, offset, .. } => Linear::int8(*inputs, q, scale, offset, bias.as_deref()),
+        Tensor::Linear4 { inputs, outputs, q, scale, min } => {
+            Linear::int4(*inputs, *outputs, q, scale, min, bias.as_deref())
+        }
         Tensor::I32 { .. } | Tensor::Table8 { .. } | Tensor::Table4 { .. } => {
             unreachable!("`check_tensors` refuses other forms")
         }

@@ -5,6 +5,7 @@ use super::broadcast::Access;
 use super::memory::{Memory, Place, Reading, Rows};
 use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
 use crate::kernel::linear::{self, Linear};
+use crate::kernel::reduce::{self, Targets};
 use crate::kernel::{math, matmul, row};
 use crate::tensor::Tensor;
 
@@ -74,12 +75,12 @@ pub(super) enum Kernel {
     },
     Reduce {
         kind: Reduce,
-        target: Vec<u32>,
+        targets: Targets,
         count: usize,
     },
     ReduceI32 {
         kind: Reduce,
-        target: Vec<u32>,
+        map: Vec<u32>,
     },
     LayerNorm {
         epsilon: f32,
@@ -133,11 +134,7 @@ impl Step {
                 }
             }
             Kernel::Softmax { len, stride } => row::softmax(*len, *stride, x(0).data, out),
-            Kernel::Reduce { kind, target, count } => {
-                for (r, out) in out.chunks_exact_mut(len).enumerate() {
-                    row::reduce_f32(*kind, target, *count, x(0).row(r), out);
-                }
-            }
+            Kernel::Reduce { kind, targets, count } => reduce::f32(*kind, targets, *count, len, x(0).data, out),
             Kernel::LayerNorm { epsilon, scale, bias } => {
                 row::layer_norm(*epsilon, scale, bias.as_deref(), x(0).data, out);
             }
@@ -176,11 +173,7 @@ impl Step {
             Kernel::ConcatI32 { outer } => {
                 concat(*outer, &self.inputs.iter().map(|&p| read.ints(p)).collect::<Vec<_>>(), len, out);
             }
-            Kernel::ReduceI32 { kind, target } => {
-                for (r, out) in out.chunks_exact_mut(len).enumerate() {
-                    row::reduce_i32(*kind, target, x(0).row(r), out);
-                }
-            }
+            Kernel::ReduceI32 { kind, map } => reduce::i32(*kind, map, len, x(0).data, out),
             _ => unreachable!("`gives_ints` sends the others to `run_floats`"),
         }
     }
@@ -197,7 +190,7 @@ impl Kernel {
             Self::Compare(_, access) | Self::CompareI32(_, access) => access.iter().map(of).sum(),
             Self::Where(access) | Self::WhereI32(access) => access.iter().map(of).sum(),
             Self::Gather(map) | Self::GatherI32(map) => map.len(),
-            Self::Reduce { target, .. } | Self::ReduceI32 { target, .. } => target.len(),
+            Self::Reduce { targets: Targets::Map(map), .. } | Self::ReduceI32 { map, .. } => map.len(),
             Self::MatMul { pairs, .. } => 2 * pairs.len(),
             _ => 0,
         }

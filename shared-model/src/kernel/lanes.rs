@@ -1,0 +1,50 @@
+//! Four f32, four i32 or eight i16 side by side: what the loops of the kernels are written over.
+//!
+//! In WASM each is one SIMD register; elsewhere it is an array, which the compiler makes a register where it can. Both
+//! have the same operations, and every operation gives the same bits in both. Nothing here adds across lanes.
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+#[path = "lanes/array.rs"]
+mod backend;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[path = "lanes/wasm.rs"]
+mod backend;
+
+pub(crate) use backend::{F32x4, I16x8, I32x4};
+
+/// The lanes of [`F32x4`] and [`I32x4`].
+pub(crate) const LANES: usize = 4;
+
+impl F32x4 {
+    pub(crate) const fn zero() -> Self {
+        Self::splat(0.0)
+    }
+
+    /// The lanes that `x` has, zeros after them.
+    #[inline(always)]
+    pub(crate) fn load_first(x: &[f32]) -> Self {
+        let mut all = [0.0; LANES];
+        for (lane, x) in all.iter_mut().zip(x) {
+            *lane = *x;
+        }
+        Self::load(&all)
+    }
+
+    /// Writes the lanes that `out` has room for.
+    #[inline(always)]
+    pub(crate) fn store_first(self, out: &mut [f32]) {
+        let all = self.to_array();
+        for (y, x) in out.iter_mut().zip(all) {
+            *y = x;
+        }
+    }
+}
+
+/// Lane `j` of vector `i` becomes lane `i` of vector `j`.
+#[inline(always)]
+pub(crate) fn transpose(rows: [F32x4; LANES]) -> [F32x4; LANES] {
+    let [a, b, c, d] = rows;
+    let ((p, q), (r, s)) = (a.zip(c), b.zip(d));
+    let ((w, x), (y, z)) = (p.zip(r), q.zip(s));
+    [w, x, y, z]
+}
