@@ -1,8 +1,6 @@
 //! The inputs of a few rows as the loops read them: each spread over a register, the rows side by side. With integer
 //! weights they are rounded to 16 bits first, one scale a row.
 
-use std::array::from_fn;
-
 use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES};
 use crate::kernel::math::ROUNDER;
 
@@ -45,15 +43,16 @@ impl Packed {
         self.pairs.resize(R * inputs.next_multiple_of(CHUNK) / 2, I16x8::load(&[0; 8]));
         self.totals.resize(R * inputs.div_ceil(part), F32x4::zero());
         let ((pairs, _), (totals, _)) = (self.pairs.as_chunks_mut::<R>(), self.totals.as_chunks_mut::<R>());
-        let scales = x.map(|x| scale(x, max));
-        for ((i, pairs), totals) in
-            (0..).step_by(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2)).zip(&mut *totals)
-        {
-            let end = inputs.min(i + part);
-            let sums = round(x.map(|x| &x[i..end]), scales.each_ref().map(|s| s.inverse), max, pairs);
-            *totals = sums.map(|sum| F32x4::splat(sum as f32));
+        let mut steps = [F32x4::zero(); R];
+        for (r, x) in x.into_iter().enumerate() {
+            let Scale { inverse, step } = scale(x, max);
+            steps[r] = F32x4::splat(step);
+            let parts = x.chunks(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2));
+            for ((x, pairs), totals) in parts.zip(&mut *totals) {
+                totals[r] = F32x4::splat(round(x, inverse, max, r, pairs) as f32);
+            }
         }
-        Rounded { pairs, totals, steps: scales.map(|s| F32x4::splat(s.step)) }
+        Rounded { pairs, totals, steps }
     }
 }
 
@@ -77,42 +76,42 @@ fn scale(x: &[f32], max: f32) -> Scale {
     }
 }
 
-/// Rounds as long a part of each row and sums it.
-#[inline(always)]
-fn round<const R: usize>(x: [&[f32]; R], inverse: [f32; R], max: f32, pairs: &mut [[I16x8; R]]) -> [i64; R] {
+/// Rounds a part of row `r` and sums it.
+fn round<const R: usize>(x: &[f32], inverse: f32, max: f32, r: usize, pairs: &mut [[I16x8; R]]) -> i64 {
     // Chunks of which the sum fits 32 bits.
     const EXACT: usize = 1 << 12;
-    let len = x[0].len();
-    let x = x.map(|x| &x[..len]);
     let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
-    let mut totals = [0; R];
-    for (part, chunks) in chunks.chunks_mut(EXACT).enumerate() {
-        let mut sums = [I32x4::splat(0); R];
-        for (c, chunk) in chunks.iter_mut().enumerate() {
-            let first = (part * EXACT + c) * CHUNK;
-            for r in 0..R {
-                let [a, b] = halves(&x[r][first..]).map(|x| nearest(x * F32x4::splat(inverse[r]), max));
-                sums[r] = sums[r] + (a + b);
-                for (pairs, pair) in chunk.iter_mut().zip(a.narrow(b).splat_pairs()) {
-                    pairs[r] = pair;
-                }
-            }
-        }
-        totals = from_fn(|r| totals[r] + sums[r].to_array().into_iter().map(i64::from).sum::<i64>());
-    }
-    totals
+    let parts = x.chunks(EXACT * CHUNK).zip(chunks.chunks_mut(EXACT));
+    parts.map(|(x, chunks)| i64::from(round_exactly(x, inverse, max, r, chunks))).sum()
 }
 
-/// The next [`CHUNK`] inputs, zeros after the last.
 #[inline(always)]
-fn halves(x: &[f32]) -> [F32x4; 2] {
-    let chunk = x.first_chunk::<CHUNK>().copied().unwrap_or_else(|| {
-        let mut chunk = [0.0; CHUNK];
-        chunk[..x.len()].copy_from_slice(x);
-        chunk
-    });
-    let (halves, _) = chunk.as_chunks::<LANES>();
-    [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
+fn round_exactly<const R: usize>(
+    x: &[f32],
+    inverse: f32,
+    max: f32,
+    r: usize,
+    chunks: &mut [[[I16x8; R]; CHUNK / 2]],
+) -> i32 {
+    let mut sum = I32x4::splat(0);
+    let mut put = |x: &[f32; CHUNK], chunk: &mut [[I16x8; R]; CHUNK / 2]| {
+        let (halves, _) = x.as_chunks::<LANES>();
+        let [a, b] = [&halves[0], &halves[1]].map(|x| nearest(F32x4::load(x) * F32x4::splat(inverse), max));
+        sum = sum + (a + b);
+        for (rows, pair) in chunk.iter_mut().zip(a.narrow(b).splat_pairs()) {
+            rows[r] = pair;
+        }
+    };
+    let (whole, rest) = x.as_chunks::<CHUNK>();
+    for (x, chunk) in whole.iter().zip(&mut *chunks) {
+        put(x, chunk);
+    }
+    if !rest.is_empty() {
+        let mut last = [0.0; CHUNK];
+        last[..rest.len()].copy_from_slice(rest);
+        put(&last, &mut chunks[whole.len()]);
+    }
+    sum.to_array().into_iter().sum()
 }
 
 /// The nearest integers within ±max, ties to even; max < 2²².
