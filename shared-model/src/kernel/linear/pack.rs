@@ -5,7 +5,7 @@ use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES};
 use crate::kernel::math::ROUNDER;
 
 /// Inputs that are rounded together.
-const CHUNK: usize = 2 * LANES;
+pub(super) const CHUNK: usize = 2 * LANES;
 
 /// Packed rows; reused from call to call.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,13 @@ impl Packed {
             steps[r] = F32x4::splat(step);
             let parts = x.chunks(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2));
             for ((x, pairs), totals) in parts.zip(&mut *totals) {
-                totals[r] = F32x4::splat(round(x, inverse, max, r, pairs) as f32);
+                let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
+                let total = round(x, inverse, max, |c, pairs| {
+                    for (rows, pair) in chunks[c].iter_mut().zip(pairs.splat_pairs()) {
+                        rows[r] = pair;
+                    }
+                });
+                totals[r] = F32x4::splat(total as f32);
             }
         }
         Rounded { pairs, totals, steps }
@@ -57,12 +63,13 @@ impl Packed {
 }
 
 /// How a row is rounded.
-struct Scale {
-    inverse: f32,
-    step: f32,
+pub(super) struct Scale {
+    pub(super) inverse: f32,
+    /// What 1 stands for; NaN if an input is not finite.
+    pub(super) step: f32,
 }
 
-fn scale(x: &[f32], max: f32) -> Scale {
+pub(super) fn scale(x: &[f32], max: f32) -> Scale {
     // Without their signs floats are ordered as their bits are, and what is not a number comes last.
     let largest = f32::from_bits(x.iter().fold(0, |m, v| m.max(v.abs().to_bits())));
     let inverse = max / largest;
@@ -76,42 +83,30 @@ fn scale(x: &[f32], max: f32) -> Scale {
     }
 }
 
-/// Rounds a part of row `r` and sums it.
-fn round<const R: usize>(x: &[f32], inverse: f32, max: f32, r: usize, pairs: &mut [[I16x8; R]]) -> i64 {
+/// Rounds numbers, [`CHUNK`] by `CHUNK`, zeros after the last, and gives their sum.
+#[inline(always)]
+pub(super) fn round(x: &[f32], inverse: f32, max: f32, mut put: impl FnMut(usize, I16x8)) -> i64 {
     // Chunks of which the sum fits 32 bits.
     const EXACT: usize = 1 << 12;
-    let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
-    let parts = x.chunks(EXACT * CHUNK).zip(chunks.chunks_mut(EXACT));
-    parts.map(|(x, chunks)| i64::from(round_exactly(x, inverse, max, r, chunks))).sum()
-}
-
-#[inline(always)]
-fn round_exactly<const R: usize>(
-    x: &[f32],
-    inverse: f32,
-    max: f32,
-    r: usize,
-    chunks: &mut [[[I16x8; R]; CHUNK / 2]],
-) -> i32 {
-    let mut sum = I32x4::splat(0);
-    let mut put = |x: &[f32; CHUNK], chunk: &mut [[I16x8; R]; CHUNK / 2]| {
-        let (halves, _) = x.as_chunks::<LANES>();
-        let [a, b] = [&halves[0], &halves[1]].map(|x| nearest(F32x4::load(x) * F32x4::splat(inverse), max));
-        sum = sum + (a + b);
-        for (rows, pair) in chunk.iter_mut().zip(a.narrow(b).splat_pairs()) {
-            rows[r] = pair;
+    let mut total = 0;
+    for (part, x) in x.chunks(EXACT * CHUNK).enumerate() {
+        let mut sum = I32x4::splat(0);
+        let mut chunk = |c: usize, x: &[f32; CHUNK]| {
+            let (halves, _) = x.as_chunks::<LANES>();
+            let [a, b] = [&halves[0], &halves[1]].map(|x| nearest(F32x4::load(x) * F32x4::splat(inverse), max));
+            sum = sum + (a + b);
+            put(part * EXACT + c, a.narrow(b));
+        };
+        let (whole, rest) = x.as_chunks::<CHUNK>();
+        whole.iter().enumerate().for_each(|(c, x)| chunk(c, x));
+        if !rest.is_empty() {
+            let mut last = [0.0; CHUNK];
+            last[..rest.len()].copy_from_slice(rest);
+            chunk(whole.len(), &last);
         }
-    };
-    let (whole, rest) = x.as_chunks::<CHUNK>();
-    for (x, chunk) in whole.iter().zip(&mut *chunks) {
-        put(x, chunk);
+        total += i64::from(sum.sum());
     }
-    if !rest.is_empty() {
-        let mut last = [0.0; CHUNK];
-        last[..rest.len()].copy_from_slice(rest);
-        put(&last, &mut chunks[whole.len()]);
-    }
-    sum.to_array().into_iter().sum()
+    total
 }
 
 /// The nearest integers within ±max, ties to even; max < 2²².
