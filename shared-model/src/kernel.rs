@@ -4,11 +4,12 @@
 //! f32: one accumulator an output, ascending index, no fused multiply-add, vectors only across outputs. Integers: exact.
 //! Slices in, slices out; no knowledge of graphs, rows or memory.
 
-mod four;
+mod across;
 mod lanes;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod matmul;
+pub(crate) mod moves;
 pub(crate) mod reduce;
 #[cfg(test)]
 mod reference;

@@ -1,7 +1,7 @@
 //! Four f32, four i32 or eight i16 side by side: what the loops of the kernels are written over.
 //!
 //! In WASM each is one SIMD register; elsewhere it is an array, which the compiler makes a register where it can. Both
-//! have the same operations, and every operation gives the same bits in both. Nothing here adds across lanes.
+//! have the same operations, and every operation gives the same bits in both. Floats are never added across lanes.
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[path = "lanes/array.rs"]
@@ -37,6 +37,14 @@ impl F32x4 {
         for (y, x) in out.iter_mut().zip(all) {
             *y = x;
         }
+    }
+}
+
+impl I32x4 {
+    /// The lanes' sum; wraps.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> i32 {
+        self.to_array().into_iter().fold(0, i32::wrapping_add)
     }
 }
 

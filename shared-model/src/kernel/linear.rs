@@ -1,4 +1,4 @@
-//! `x · wᵀ + b` with full, 8-bit and 4-bit weights, and the activation after it.
+//! `x · wᵀ + b` with full, 8-bit and 4-bit weights.
 //!
 //! Weights are laid out once for the loops of [`products`], which take a few rows by a panel of outputs. With integer
 //! weights the activations of a row are rounded to 16 bits with one scale a row, and the products are summed exactly in
@@ -7,6 +7,7 @@
 mod layout;
 mod pack;
 mod products;
+mod single;
 
 use std::array::from_fn;
 
@@ -28,22 +29,14 @@ pub(crate) struct Linear {
     outputs: usize,
     weight: Weight,
     bias: Vec<Column>,
-    activation: Activation,
-}
-
-/// What follows the bias.
-#[derive(Clone, Debug, Default)]
-enum Activation {
-    #[default]
-    None,
-    /// `y <= 0 ? 0 : y`
-    Relu,
-    /// `y < 0 ? y * slope : y`, a slope an output.
-    Slope(Vec<Column>),
 }
 
 #[derive(Clone, Debug)]
 enum Weight {
+    /// Of one output.
+    Row(Vec<f32>),
+    /// Of one output.
+    Row8(single::Row8),
     F32(Vec<Column>),
     Int8 {
         q: Vec<PairColumn>,
@@ -62,7 +55,11 @@ enum Weight {
 impl Linear {
     /// With weights `[outputs, inputs]` in full precision.
     pub(crate) fn f32(inputs: usize, outputs: usize, weight: &[f32], bias: Option<&[f32]>) -> Self {
-        Self::new(inputs, outputs, bias, Weight::F32(layout::columns(inputs, weight, 0.0)))
+        let weight = match outputs {
+            1 => Weight::Row(weight.to_vec()),
+            _ => Weight::F32(layout::columns(inputs, weight, 0.0)),
+        };
+        Self::new(inputs, outputs, bias, weight)
     }
 
     /// With 8-bit weights, `w = q * scale[o] + offset[o]`.
@@ -71,11 +68,16 @@ impl Linear {
         let heaviest = sums.max().unwrap_or(0).max(1);
         let max_activation = (i64::from(i32::MAX) / heaviest).min(MAX_ACTIVATION) as f32;
         let q: Vec<i16> = q.iter().map(|&w| i16::from(w)).collect();
-        let weight = Weight::Int8 {
-            q: layout::pair_columns(inputs, &q),
-            scale: layout::columns(1, scale, 0.0),
-            offset: layout::columns(1, offset, 0.0),
-            max_activation,
+        let weight = match (scale, offset) {
+            (&[scale], &[offset]) => {
+                Weight::Row8(single::Row8 { q: single::chunks(&q), scale, offset, max_activation })
+            }
+            _ => Weight::Int8 {
+                q: layout::pair_columns(inputs, &q),
+                scale: layout::columns(1, scale, 0.0),
+                offset: layout::columns(1, offset, 0.0),
+                max_activation,
+            },
         };
         Self::new(inputs, scale.len(), bias, weight)
     }
@@ -103,11 +105,21 @@ impl Linear {
         // To add -0 changes no number; to add 0 would change -0.
         let none = vec![-0.0; outputs];
         let bias = layout::columns(1, bias.unwrap_or(&none), -0.0);
-        Self { inputs, outputs, weight, bias, activation: Activation::None }
+        Self { inputs, outputs, weight, bias }
     }
 
     /// Computes one row or several, contiguous in `x` and `out`.
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        match &self.weight {
+            Weight::Row(w) => single::sums(w, x, out),
+            Weight::Row8(w) => x.chunks_exact(self.inputs).zip(&mut *out).for_each(|(x, y)| *y = w.sum(x)),
+            _ => return self.blocks(x, out, scratch),
+        }
+        let [bias, ..] = self.bias[0][0].to_array();
+        out.iter_mut().for_each(|y| *y += bias);
+    }
+
+    fn blocks(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let blocks = x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs));
         for (x, out) in blocks {
             if out.len() == ROWS * self.outputs {
@@ -122,6 +134,7 @@ impl Linear {
     fn block<const R: usize>(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let x: [&[f32]; R] = from_fn(|r| &x[r * self.inputs..][..self.inputs]);
         match &self.weight {
+            Weight::Row(_) | Weight::Row8(_) => unreachable!("`run` computes these"),
             Weight::F32(w) => self.block_f32(x, w, out, scratch),
             Weight::Int8 { q, scale, offset, max_activation } => {
                 let x = scratch.rounded(x, self.inputs, *max_activation);
@@ -168,16 +181,11 @@ impl Linear {
         }
     }
 
-    /// Adds the bias of panel `p` to the sums of `R` rows, applies the activation and writes the outputs.
+    /// Adds the bias of panel `p` to the sums of `R` rows and writes the outputs.
     #[inline(always)]
     fn finish<const R: usize>(&self, p: usize, out: &mut [f32], sums: [Column; R]) {
         for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(self.outputs)) {
-            let y = from_fn(|half| sums[half] + self.bias[p][half]);
-            let y: Column = match &self.activation {
-                Activation::None => y,
-                Activation::Relu => y.map(F32x4::relu),
-                Activation::Slope(slopes) => from_fn(|half| y[half].or_if_negative(y[half] * slopes[p][half])),
-            };
+            let y: Column = from_fn(|half| sums[half] + self.bias[p][half]);
             let out = &mut out[p * PANEL..];
             if let Some(out) = out.first_chunk_mut::<PANEL>() {
                 y.iter().zip(out.as_chunks_mut().0).for_each(|(y, out)| *out = y.to_array());

@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 
-use super::four;
+use super::across;
 use super::lanes::{F32x4, LANES};
 
 /// `out[m, n] = Σ_k a[m, k] · b[k, n]`, ascending k.
@@ -55,14 +55,14 @@ fn columns<const R: usize, const V: usize>(k: usize, n: usize, first: usize, a: 
     }
 }
 
-/// A few columns: four rows at once instead.
+/// A few columns: several rows at once instead.
 fn narrow(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
-    let mut outs = out.chunks_mut(LANES * n);
-    four::rows(k, a, |rows, _| {
+    let mut outs = out.chunks_mut(across::ROWS * n);
+    across::rows(k, a, |rows| {
         let out = outs.next().unwrap_or_default();
         for column in 0..n {
-            let sums = four::fold(rows, F32x4::zero(), |sum, a, i| sum + a * F32x4::splat(b[i * n + column]));
-            for (out, sum) in out.iter_mut().skip(column).step_by(n).zip(sums.to_array()) {
+            let sums = across::fold(rows, 0.0, |_, sum, a, i| sum + a * F32x4::splat(b[i * n + column]));
+            for (out, sum) in out.iter_mut().skip(column).step_by(n).zip(across::numbers(sums)) {
                 *out = sum;
             }
         }

@@ -1,6 +1,6 @@
 //! Reductions: every result is folded from its elements in ascending order.
 
-use super::four;
+use super::across;
 use super::lanes::{F32x4, LANES};
 use super::row::{maximum, minimum};
 use crate::graph::Reduce;
@@ -44,6 +44,9 @@ pub(crate) fn i32(kind: Reduce, map: &[u32], width: usize, x: &[i32], out: &mut 
 
 fn by_map<T: Copy>(map: &[u32], start: T, f: impl Fn(T, T) -> T, width: usize, x: &[T], out: &mut [T]) {
     out.fill(start);
+    if x.is_empty() {
+        return;
+    }
     for (x, out) in x.chunks_exact(map.len()).zip(out.chunks_exact_mut(width)) {
         for (&t, &x) in map.iter().zip(x) {
             let y = &mut out[t as usize];
@@ -53,15 +56,20 @@ fn by_map<T: Copy>(map: &[u32], start: T, f: impl Fn(T, T) -> T, width: usize, x
 }
 
 fn axis(len: usize, inner: usize, start: f32, f: impl Fn(F32x4, F32x4) -> F32x4, x: &[f32], out: &mut [f32]) {
-    let start = F32x4::splat(start);
+    if x.is_empty() {
+        return out.fill(start);
+    }
     if inner == 1 {
-        let mut outs = out.chunks_mut(LANES);
-        four::rows(len, x, |rows, _| {
-            let folded = four::fold(rows, start, |a, b, _| f(a, b));
-            folded.store_first(outs.next().unwrap_or_default());
+        let mut outs = out.chunks_mut(across::ROWS);
+        across::rows(len, x, |rows| {
+            let folded = across::numbers(across::fold(rows, start, |_, a, b, _| f(a, b)));
+            for (y, folded) in outs.next().into_iter().flatten().zip(folded) {
+                *y = folded;
+            }
         });
         return;
     }
+    let start = F32x4::splat(start);
     for (x, out) in x.chunks_exact(len * inner).zip(out.chunks_exact_mut(inner)) {
         let (whole, rest) = out.as_chunks_mut::<LANES>();
         let columns = whole.len() * LANES;
@@ -95,6 +103,15 @@ mod tests {
                 }
                 assert_same(&got, &want, &format!("{kind:?} of {outer} x {len} x {inner}"));
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_axis_gives_what_a_fold_begins_with() {
+        for targets in [Targets::Axis { len: 0, inner: 2 }, Targets::Map(Vec::new())] {
+            let mut out = [1.0; 2];
+            f32(Reduce::Sum, &targets, 0, 2, &[], &mut out);
+            assert_eq!(out, [0.0; 2]);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Ops along an axis of one row: softmax, normalization, extremes.
 
-use super::lanes::{F32x4, LANES};
-use super::{four, math};
+use super::lanes::F32x4;
+use super::{across, math};
 
 /// `exp(x - max) / sum` along an axis of length `len` whose elements are `stride` apart.
 pub(crate) fn softmax(len: usize, stride: usize, x: &[f32], out: &mut [f32]) {
@@ -26,15 +26,23 @@ pub(crate) fn softmax(len: usize, stride: usize, x: &[f32], out: &mut [f32]) {
 }
 
 fn softmax_rows(len: usize, x: &[f32], out: &mut [f32]) {
-    for (x, out) in x.chunks_exact(len).zip(out.chunks_exact_mut(len)) {
-        let max = largest(x);
-        for (y, x) in out.iter_mut().zip(x) {
-            *y = math::exp(x - max);
+    let mut outs = out.chunks_exact_mut(len);
+    across::rows(len, x, |rows| {
+        // Neither which of two zeros is the largest nor a number beside what is none can be seen in the end.
+        let largest = across::fold(rows, f32::NEG_INFINITY, |_, max, x, _| max.max(x));
+        for ((max, x), out) in across::numbers(largest).into_iter().zip(rows).zip(&mut outs) {
+            for (y, x) in out.iter_mut().zip(x) {
+                *y = x - max;
+            }
         }
+    });
+    // All rows in one go: short ones would leave many elements beside the vectors.
+    for y in &mut *out {
+        *y = math::exp(*y);
     }
-    for out in out.chunks_mut(LANES * len) {
-        let mut sums = [0.0; LANES];
-        four::rows(len, out, |rows, _| sums = four::fold(rows, F32x4::zero(), |sum, e, _| sum + e).to_array());
+    for out in out.chunks_mut(across::ROWS * len) {
+        let mut sums = [0.0; across::ROWS];
+        across::rows(len, out, |rows| sums = across::numbers(across::fold(rows, 0.0, |_, sum, e, _| sum + e)));
         for (out, sum) in out.chunks_exact_mut(len).zip(sums) {
             for y in out {
                 *y /= sum;
@@ -43,25 +51,16 @@ fn softmax_rows(len: usize, x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The largest; which of two zeros it is, no exponential shows.
-fn largest(x: &[f32]) -> f32 {
-    let (whole, rest) = x.as_chunks::<LANES>();
-    let start = F32x4::splat(f32::NEG_INFINITY);
-    let lanes = whole.iter().fold(start, |max, x| max.maximum(F32x4::load(x)));
-    lanes.to_array().iter().chain(rest).copied().fold(f32::NEG_INFINITY, maximum)
-}
-
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over consecutive runs as long as `scale`.
 pub(crate) fn layer_norm(epsilon: f32, scale: &[f32], bias: Option<&[f32]>, x: &[f32], out: &mut [f32]) {
     let width = scale.len();
     let count = F32x4::splat(width as f32);
     let mut outs = out.chunks_exact_mut(width);
-    four::rows(width, x, |rows, _| {
-        let mean = four::fold(rows, F32x4::zero(), |sum, x, _| sum + x) / count;
-        let squares = |sum, x, _| sum + (x - mean) * (x - mean);
-        let variance = four::fold(rows, F32x4::zero(), squares) / count;
-        let inverse = F32x4::splat(1.0) / (variance + F32x4::splat(epsilon)).sqrt();
-        let numbers = mean.to_array().into_iter().zip(inverse.to_array());
+    across::rows(width, x, |rows| {
+        let mean = across::fold(rows, 0.0, |_, sum, x, _| sum + x).map(|sum| sum / count);
+        let squares = across::fold(rows, 0.0, |w, sum, x, _| sum + (x - mean[w]) * (x - mean[w]));
+        let inverse = squares.map(|sum| F32x4::splat(1.0) / (sum / count + F32x4::splat(epsilon)).sqrt());
+        let numbers = across::numbers(mean).into_iter().zip(across::numbers(inverse));
         for ((x, (mean, inverse)), out) in rows.into_iter().zip(numbers).zip(&mut outs) {
             for ((y, x), s) in out.iter_mut().zip(x).zip(scale) {
                 *y = (x - mean) * inverse * s;

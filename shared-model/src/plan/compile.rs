@@ -10,6 +10,7 @@ use super::step::{Kernel, Step};
 use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
 use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
 use crate::kernel::linear::Linear;
+use crate::kernel::moves::Gather;
 use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
 
@@ -271,7 +272,10 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
     let out = &graph.value(node.output).ty;
     let access = |i: usize| Access::broadcast(&ty(i).shape, &out.shape);
     let floats = out.dtype == DType::F32;
-    let gather = |map| if floats { Kernel::Gather(map) } else { Kernel::GatherI32(map) };
+    let gather = |map| {
+        let gather = Gather::new(map);
+        if floats { Kernel::Gather(gather) } else { Kernel::GatherI32(gather) }
+    };
     Ok(Some(match &node.op {
         Op::Unary(Unary::Not) => Kernel::Not,
         Op::Unary(f) => Kernel::Unary(*f),
@@ -292,11 +296,10 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
             let from = strides(&ty(0).shape);
             gather(walk(&out.shape, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>()))
         }
-        Op::Expand { .. } => gather(match access(0) {
-            Access::Map(map) => map,
-            Access::Same => (0..).take(out.len()).collect(),
-            Access::Scalar => vec![0; out.len()],
-        }),
+        Op::Expand { .. } => {
+            let access = access(0);
+            gather((0..out.len()).map(|i| u32::try_from(access.at(i)).expect("MAX_ROW_ELEMENTS fits u32")).collect())
+        }
         Op::Concat { axis } => {
             let outer = out.shape[..*axis].iter().product();
             if floats { Kernel::Concat { outer } } else { Kernel::ConcatI32 { outer } }

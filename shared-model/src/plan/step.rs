@@ -1,13 +1,17 @@
 //! One step of a plan: a kernel, its operands' places and its result's.
 
+mod elementwise;
+
 use super::RunError;
 use super::broadcast::Access;
 use super::memory::{Memory, Place, Reading, Rows};
 use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
 use crate::kernel::linear::{self, Linear};
+use crate::kernel::moves::{self, Gather};
 use crate::kernel::reduce::{self, Targets};
-use crate::kernel::{math, matmul, row};
+use crate::kernel::{matmul, row};
 use crate::tensor::Tensor;
+use elementwise::{binary, choose, compare, each, unary, zip};
 
 pub(super) type Scratch = linear::Scratch;
 
@@ -45,9 +49,9 @@ pub(super) enum Kernel {
     /// The same numbers: i32 ↔ bool where the values are known to fit.
     CopyI32,
     Copy,
-    /// `out[i] = x[map[i]]`
-    Gather(Vec<u32>),
-    GatherI32(Vec<u32>),
+    /// Elements by their index.
+    Gather(Gather),
+    GatherI32(Gather),
     /// Each operand's run of elements, `outer` times.
     Concat {
         outer: usize,
@@ -112,7 +116,7 @@ impl Step {
             Kernel::Where(access) => choose(access, read.ints(self.inputs[0]), x(1), x(2), len, out),
             Kernel::Widen => each(read.ints(self.inputs[0]).data, out, |x| x as f32),
             Kernel::Copy => out.copy_from_slice(x(0).data),
-            Kernel::Gather(map) => gather(map, x(0), out),
+            Kernel::Gather(gather) => rows(len, out, |r, out| gather.run(x(0).row(r), out)),
             Kernel::Concat { outer } => {
                 concat(*outer, &self.inputs.iter().map(|&p| read.floats(p)).collect::<Vec<_>>(), len, out);
             }
@@ -150,18 +154,18 @@ impl Step {
         match &self.kernel {
             Kernel::Not => each(x(0).data, out, |x| i32::from(x == 0)),
             Kernel::BinaryI32(op, [p, q]) => match op {
-                Binary::Add => zip(p, q, x(0), x(1), len, out, i32::wrapping_add),
-                Binary::Sub => zip(p, q, x(0), x(1), len, out, i32::wrapping_sub),
-                Binary::Mul => zip(p, q, x(0), x(1), len, out, i32::wrapping_mul),
-                Binary::Min => zip(p, q, x(0), x(1), len, out, Ord::min),
-                Binary::Max | Binary::Div | Binary::PRelu => zip(p, q, x(0), x(1), len, out, Ord::max),
+                Binary::Add => zip([p, q], x(0), x(1), len, out, i32::wrapping_add),
+                Binary::Sub => zip([p, q], x(0), x(1), len, out, i32::wrapping_sub),
+                Binary::Mul => zip([p, q], x(0), x(1), len, out, i32::wrapping_mul),
+                Binary::Min => zip([p, q], x(0), x(1), len, out, Ord::min),
+                Binary::Max | Binary::Div | Binary::PRelu => zip([p, q], x(0), x(1), len, out, Ord::max),
             },
             Kernel::Compare(op, access) => compare(*op, access, f(0), f(1), len, out),
             Kernel::CompareI32(op, access) => compare(*op, access, x(0), x(1), len, out),
             Kernel::Logic(op, [p, q]) => match op {
-                Logic::And => zip(p, q, x(0), x(1), len, out, |a, b| a & b),
-                Logic::Or => zip(p, q, x(0), x(1), len, out, |a, b| a | b),
-                Logic::Xor => zip(p, q, x(0), x(1), len, out, |a, b| a ^ b),
+                Logic::And => zip([p, q], x(0), x(1), len, out, |a, b| a & b),
+                Logic::Or => zip([p, q], x(0), x(1), len, out, |a, b| a | b),
+                Logic::Xor => zip([p, q], x(0), x(1), len, out, |a, b| a ^ b),
             },
             Kernel::WhereI32(access) => choose(access, x(0), x(1), x(2), len, out),
             // `as` saturates and takes NaN to 0: every f32 has one result.
@@ -169,7 +173,7 @@ impl Step {
             Kernel::NonZero => each(f(0).data, out, |x| i32::from(x != 0.0)),
             Kernel::NonZeroI32 => each(x(0).data, out, |x| i32::from(x != 0)),
             Kernel::CopyI32 => out.copy_from_slice(x(0).data),
-            Kernel::GatherI32(map) => gather(map, x(0), out),
+            Kernel::GatherI32(gather) => rows(len, out, |r, out| gather.run(x(0).row(r), out)),
             Kernel::ConcatI32 { outer } => {
                 concat(*outer, &self.inputs.iter().map(|&p| read.ints(p)).collect::<Vec<_>>(), len, out);
             }
@@ -189,7 +193,7 @@ impl Kernel {
             }
             Self::Compare(_, access) | Self::CompareI32(_, access) => access.iter().map(of).sum(),
             Self::Where(access) | Self::WhereI32(access) => access.iter().map(of).sum(),
-            Self::Gather(map) | Self::GatherI32(map) => map.len(),
+            Self::Gather(gather) | Self::GatherI32(gather) => gather.table_len(),
             Self::Reduce { targets: Targets::Map(map), .. } | Self::ReduceI32 { map, .. } => map.len(),
             Self::MatMul { pairs, .. } => 2 * pairs.len(),
             _ => 0,
@@ -216,112 +220,8 @@ impl Kernel {
     }
 }
 
-fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
-    match f {
-        Unary::Neg => each(x, out, |x| -x),
-        Unary::Abs => each(x, out, f32::abs),
-        Unary::Reciprocal => each(x, out, |x| 1.0 / x),
-        Unary::Sqrt => each(x, out, f32::sqrt),
-        Unary::Exp => each(x, out, math::exp),
-        Unary::Log => each(x, out, math::ln),
-        Unary::Erf => each(x, out, math::erf),
-        // What is not a number stays so, and is found in the score.
-        Unary::Relu => each(x, out, |x| if x <= 0.0 { 0.0 } else { x }),
-        Unary::LeakyRelu(alpha) => each(x, out, |x| if x < 0.0 { alpha * x } else { x }),
-        Unary::Sigmoid => each(x, out, math::sigmoid),
-        Unary::Tanh => each(x, out, math::tanh),
-        Unary::Softplus => each(x, out, math::softplus),
-        Unary::Not => unreachable!("compiled to `Kernel::Not`"),
-    }
-}
-
-fn binary(f: Binary, [p, q]: &[Access; 2], a: Rows<'_, f32>, b: Rows<'_, f32>, len: usize, out: &mut [f32]) {
-    match f {
-        Binary::Add => zip(p, q, a, b, len, out, |a, b| a + b),
-        Binary::Sub => zip(p, q, a, b, len, out, |a, b| a - b),
-        Binary::Mul => zip(p, q, a, b, len, out, |a, b| a * b),
-        Binary::Div => zip(p, q, a, b, len, out, |a, b| a / b),
-        Binary::Min => zip(p, q, a, b, len, out, row::minimum),
-        Binary::Max => zip(p, q, a, b, len, out, row::maximum),
-        Binary::PRelu => zip(p, q, a, b, len, out, |a, b| if a < 0.0 { a * b } else { a }),
-    }
-}
-
-fn compare<T: Copy + PartialOrd>(
-    op: Compare,
-    [p, q]: &[Access; 2],
-    a: Rows<'_, T>,
-    b: Rows<'_, T>,
-    len: usize,
-    out: &mut [i32],
-) {
-    match op {
-        Compare::Equal => zip(p, q, a, b, len, out, |a, b| i32::from(a == b)),
-        Compare::Less => zip(p, q, a, b, len, out, |a, b| i32::from(a < b)),
-        Compare::LessOrEqual => zip(p, q, a, b, len, out, |a, b| i32::from(a <= b)),
-        Compare::Greater => zip(p, q, a, b, len, out, |a, b| i32::from(a > b)),
-        Compare::GreaterOrEqual => zip(p, q, a, b, len, out, |a, b| i32::from(a >= b)),
-    }
-}
-
-/// Rows of the operand lie as those of the result do, one after the other: a one-input elementwise op sees one slice.
-fn each<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
-    for (y, &x) in out.iter_mut().zip(x) {
-        *y = f(x);
-    }
-}
-
-fn zip<T: Copy, U>(
-    p: &Access,
-    q: &Access,
-    a: Rows<'_, T>,
-    b: Rows<'_, T>,
-    len: usize,
-    out: &mut [U],
-    f: impl Fn(T, T) -> U,
-) {
-    for (r, out) in out.chunks_exact_mut(len).enumerate() {
-        let (a, b) = (a.row(r), b.row(r));
-        match (p, q) {
-            (Access::Same, Access::Same) => {
-                for ((y, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *y = f(a, b);
-                }
-            }
-            (Access::Same, Access::Scalar) => each(a, out, |a| f(a, b[0])),
-            (Access::Scalar, Access::Same) => each(b, out, |b| f(a[0], b)),
-            _ => {
-                for (i, y) in out.iter_mut().enumerate() {
-                    *y = f(a[p.at(i)], b[q.at(i)]);
-                }
-            }
-        }
-    }
-}
-
-fn choose<T: Copy>(
-    [p, q, s]: &[Access; 3],
-    condition: Rows<'_, i32>,
-    a: Rows<'_, T>,
-    b: Rows<'_, T>,
-    len: usize,
-    out: &mut [T],
-) {
-    for (r, out) in out.chunks_exact_mut(len).enumerate() {
-        let (condition, a, b) = (condition.row(r), a.row(r), b.row(r));
-        for (i, y) in out.iter_mut().enumerate() {
-            *y = if condition[p.at(i)] != 0 { a[q.at(i)] } else { b[s.at(i)] };
-        }
-    }
-}
-
-fn gather<T: Copy>(map: &[u32], x: Rows<'_, T>, out: &mut [T]) {
-    for (r, out) in out.chunks_exact_mut(map.len()).enumerate() {
-        let x = x.row(r);
-        for (y, &i) in out.iter_mut().zip(map) {
-            *y = x[i as usize];
-        }
-    }
+fn rows<T>(len: usize, out: &mut [T], f: impl Fn(usize, &mut [T])) {
+    out.chunks_exact_mut(len).enumerate().for_each(|(r, out)| f(r, out));
 }
 
 fn concat<T: Copy>(outer: usize, parts: &[Rows<'_, T>], len: usize, out: &mut [T]) {
@@ -330,7 +230,7 @@ fn concat<T: Copy>(outer: usize, parts: &[Rows<'_, T>], len: usize, out: &mut [T
             for part in parts {
                 let run = part.len / outer;
                 let (head, tail) = out.split_at_mut(run);
-                head.copy_from_slice(&part.row(r)[o * run..][..run]);
+                moves::copy(&part.row(r)[o * run..][..run], head);
                 out = tail;
             }
         }

@@ -1,13 +1,11 @@
 //! The inputs of a few rows as the loops read them: each spread over a register, the rows side by side. With integer
 //! weights they are rounded to 16 bits first, one scale a row.
 
-use std::array::from_fn;
-
 use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES};
 use crate::kernel::math::ROUNDER;
 
 /// Inputs that are rounded together.
-const CHUNK: usize = 2 * LANES;
+pub(super) const CHUNK: usize = 2 * LANES;
 
 /// Packed rows; reused from call to call.
 #[derive(Clone, Debug, Default)]
@@ -45,25 +43,33 @@ impl Packed {
         self.pairs.resize(R * inputs.next_multiple_of(CHUNK) / 2, I16x8::load(&[0; 8]));
         self.totals.resize(R * inputs.div_ceil(part), F32x4::zero());
         let ((pairs, _), (totals, _)) = (self.pairs.as_chunks_mut::<R>(), self.totals.as_chunks_mut::<R>());
-        let scales = x.map(|x| scale(x, max));
-        for ((i, pairs), totals) in
-            (0..).step_by(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2)).zip(&mut *totals)
-        {
-            let end = inputs.min(i + part);
-            let sums = round(x.map(|x| &x[i..end]), scales.each_ref().map(|s| s.inverse), max, pairs);
-            *totals = sums.map(|sum| F32x4::splat(sum as f32));
+        let mut steps = [F32x4::zero(); R];
+        for (r, x) in x.into_iter().enumerate() {
+            let Scale { inverse, step } = scale(x, max);
+            steps[r] = F32x4::splat(step);
+            let parts = x.chunks(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2));
+            for ((x, pairs), totals) in parts.zip(&mut *totals) {
+                let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
+                let total = round(x, inverse, max, |c, pairs| {
+                    for (rows, pair) in chunks[c].iter_mut().zip(pairs.splat_pairs()) {
+                        rows[r] = pair;
+                    }
+                });
+                totals[r] = F32x4::splat(total as f32);
+            }
         }
-        Rounded { pairs, totals, steps: scales.map(|s| F32x4::splat(s.step)) }
+        Rounded { pairs, totals, steps }
     }
 }
 
 /// How a row is rounded.
-struct Scale {
-    inverse: f32,
-    step: f32,
+pub(super) struct Scale {
+    pub(super) inverse: f32,
+    /// What 1 stands for; NaN if an input is not finite.
+    pub(super) step: f32,
 }
 
-fn scale(x: &[f32], max: f32) -> Scale {
+pub(super) fn scale(x: &[f32], max: f32) -> Scale {
     // Without their signs floats are ordered as their bits are, and what is not a number comes last.
     let largest = f32::from_bits(x.iter().fold(0, |m, v| m.max(v.abs().to_bits())));
     let inverse = max / largest;
@@ -77,42 +83,30 @@ fn scale(x: &[f32], max: f32) -> Scale {
     }
 }
 
-/// Rounds as long a part of each row and sums it.
+/// Rounds numbers, [`CHUNK`] by `CHUNK`, zeros after the last, and gives their sum.
 #[inline(always)]
-fn round<const R: usize>(x: [&[f32]; R], inverse: [f32; R], max: f32, pairs: &mut [[I16x8; R]]) -> [i64; R] {
+pub(super) fn round(x: &[f32], inverse: f32, max: f32, mut put: impl FnMut(usize, I16x8)) -> i64 {
     // Chunks of which the sum fits 32 bits.
     const EXACT: usize = 1 << 12;
-    let len = x[0].len();
-    let x = x.map(|x| &x[..len]);
-    let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
-    let mut totals = [0; R];
-    for (part, chunks) in chunks.chunks_mut(EXACT).enumerate() {
-        let mut sums = [I32x4::splat(0); R];
-        for (c, chunk) in chunks.iter_mut().enumerate() {
-            let first = (part * EXACT + c) * CHUNK;
-            for r in 0..R {
-                let [a, b] = halves(&x[r][first..]).map(|x| nearest(x * F32x4::splat(inverse[r]), max));
-                sums[r] = sums[r] + (a + b);
-                for (pairs, pair) in chunk.iter_mut().zip(a.narrow(b).splat_pairs()) {
-                    pairs[r] = pair;
-                }
-            }
+    let mut total = 0;
+    for (part, x) in x.chunks(EXACT * CHUNK).enumerate() {
+        let mut sum = I32x4::splat(0);
+        let mut chunk = |c: usize, x: &[f32; CHUNK]| {
+            let (halves, _) = x.as_chunks::<LANES>();
+            let [a, b] = [&halves[0], &halves[1]].map(|x| nearest(F32x4::load(x) * F32x4::splat(inverse), max));
+            sum = sum + (a + b);
+            put(part * EXACT + c, a.narrow(b));
+        };
+        let (whole, rest) = x.as_chunks::<CHUNK>();
+        whole.iter().enumerate().for_each(|(c, x)| chunk(c, x));
+        if !rest.is_empty() {
+            let mut last = [0.0; CHUNK];
+            last[..rest.len()].copy_from_slice(rest);
+            chunk(whole.len(), &last);
         }
-        totals = from_fn(|r| totals[r] + sums[r].to_array().into_iter().map(i64::from).sum::<i64>());
+        total += i64::from(sum.sum());
     }
-    totals
-}
-
-/// The next [`CHUNK`] inputs, zeros after the last.
-#[inline(always)]
-fn halves(x: &[f32]) -> [F32x4; 2] {
-    let chunk = x.first_chunk::<CHUNK>().copied().unwrap_or_else(|| {
-        let mut chunk = [0.0; CHUNK];
-        chunk[..x.len()].copy_from_slice(x);
-        chunk
-    });
-    let (halves, _) = chunk.as_chunks::<LANES>();
-    [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
+    total
 }
 
 /// The nearest integers within ±max, ties to even; max < 2²².
