@@ -10,6 +10,7 @@ pub mod judge;
 pub mod predictor;
 pub mod processes;
 pub mod proxy;
+pub mod recipe;
 pub mod replay;
 pub mod rows;
 pub mod stack;
