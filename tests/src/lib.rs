@@ -4,6 +4,7 @@ pub mod batching;
 pub mod certs;
 pub mod client;
 pub mod demo;
+pub mod edge;
 pub mod edition;
 pub mod gpu;
 pub mod judge;
