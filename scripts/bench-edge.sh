@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The edge's worker beside ONNX Runtime, native and for the web: time, memory, size, and whether its scores have the same
 # bits everywhere. All that is compared runs in one run, in turns, one thread each.
-#   scripts/bench-edge.sh [--json FILE] [--dir DIR] [--model NAME ...] [--only TOPIC ...] [--turns N] [--turn-ms N]
+#   scripts/bench-edge.sh [--json FILE] [--dir DIR] [--model NAME ...] [--only TOPIC ...] [--turns N]
 # DIR (../shared/models) has the models and requests. Peers: python3 with onnxruntime and onnx; node, and npm for
 # onnxruntime-web, or ORT_WEB=/path/to/onnxruntime-web. Where one is missing its rows are null and say so.
 set -euo pipefail
@@ -24,6 +24,7 @@ done
 
 scripts/setup.sh >&2
 scripts/build-worker.sh >&2
+scripts/build-worker.sh --scalar >&2
 # All of the workspace, as the tests do: a part of it would want other features of the same dependencies.
 cargo build --release --workspace --bins
 
@@ -34,4 +35,4 @@ if [ ! -d "$ort_web" ] && command -v npm > /dev/null; then
         echo "${0##*/}: npm cannot install onnxruntime-web" >&2
 fi
 [ ! -d "$ort_web" ] || pass+=(--ort-web "$ort_web")
-exec target/release/bench-edge --dir "$dir" ${pass[@]+"${pass[@]}"}
+exec target/release/bench-edge --dir "$dir" --scalar-worker target/worker/scalar.wasm ${pass[@]+"${pass[@]}"}

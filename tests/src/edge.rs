@@ -3,8 +3,13 @@
 //! The guest runs in wasmtime as `pop` runs it, and in Node's V8; its peers are ONNX Runtime, native and for the web. All
 //! that is compared runs in this run, in turns, one thread each; ratios come first.
 
+mod bits;
+mod cost;
 mod export;
+mod growth;
 mod guest;
+mod linear;
+mod load;
 mod model;
 mod peer;
 mod speed;
@@ -51,6 +56,12 @@ pub struct Options {
     /// The worker
     #[arg(long, value_name = "FILE", default_value = "target/worker/worker.wasm")]
     worker: PathBuf,
+    /// The worker, built without SIMD
+    #[arg(long, value_name = "FILE")]
+    scalar_worker: Option<PathBuf>,
+    /// Requests whose scores are compared bit by bit, of all models together
+    #[arg(long, default_value_t = 10_000)]
+    cases: usize,
     /// The folder of onnxruntime-web
     #[arg(long, value_name = "DIR")]
     ort_web: Option<PathBuf>,
@@ -67,6 +78,16 @@ pub struct Options {
 enum Topic {
     /// A request of 100 candidates, beside the peers
     Speed,
+    /// One int8 linear, beside onnxruntime-web's
+    Linear,
+    /// The worker's bytes, its first answer and its memory
+    Cost,
+    /// `pop` over HTTP, beside the guest alone
+    Load,
+    /// More candidates, larger catalogs
+    Growth,
+    /// Whether scores have the same bits everywhere
+    Bits,
 }
 
 /// What is measured with.
@@ -102,6 +123,23 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Error> {
         for model in &models {
             rows.extend(speed::rows(&bench, model)?);
         }
+    }
+    if asked(Topic::Linear) {
+        rows.extend(linear::rows(&bench)?);
+    }
+    // Of one model, the smallest unless others are asked for.
+    let one = models.first().ok_or("no model is given")?;
+    if asked(Topic::Cost) {
+        rows.extend(cost::rows(&bench, one)?);
+    }
+    if asked(Topic::Load) {
+        rows.extend(load::rows(&bench, one)?);
+    }
+    if asked(Topic::Growth) {
+        rows.extend(growth::rows(&bench, one)?);
+    }
+    if asked(Topic::Bits) {
+        rows.extend(bits::rows(&bench, &models)?);
     }
     Ok(rows)
 }
