@@ -30,7 +30,8 @@ fn bench(options: &Options) -> Result<(), Error> {
         let (must, want) = (row.must.as_deref().unwrap_or_default(), row.want.as_deref().unwrap_or_default());
         let missed = if row.met == Some(false) { "MISSED" } else { "" };
         let reason = row.reason.as_deref().unwrap_or_default();
-        writeln!(out, "{:<44} {value:>14} {:<10} {must:<8} {want:<8} {missed:<6} {reason}", row.name, row.unit)?;
+        let (name, subject, unit) = (&row.name, &row.subject, &row.unit);
+        writeln!(out, "{name:<44} {subject:<9} {value:>14} {unit:<8} {must:<12} {want:<12} {missed:<6} {reason}")?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&Document::new(rows))? + "\n")?;

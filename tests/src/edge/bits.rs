@@ -37,6 +37,8 @@ enum Verb {
 /// What one host's replies are, beside another's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Compared {
+    /// Requests of which at least one candidate is scored.
+    scored: usize,
     scores: usize,
     unequal: usize,
 }
@@ -84,6 +86,8 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
         rows.push(row(format!("score_bits_unequal_{name}"), unequal).held_to(Some(Bar::AtMost(0.0)), None));
         rows.push(row(format!("score_bits_compared_{name}"), compared.as_ref().map(|c| c.scores)));
     }
+    let scored = compared.iter().flatten().map(|compared| compared.scored as f64).next();
+    rows.push(Row::new("score_bits_requests_scored", "all", "requests", scored).because(Some("no host".to_owned())));
     rows.push(Row::new("score_bits_requests", "all", "requests", Some(requests as f64)));
     Ok(rows)
 }
@@ -125,13 +129,13 @@ fn settled(host: &mut dyn Host, calls: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error
 /// How many scores two steps have, and how many of them are not the same bits for the same item in the same place.
 fn compare(a: &[u8], b: &[u8]) -> Compared {
     let (ours, theirs) = (scores(a), scores(b));
-    let scores = ours.len();
+    let (scored, scores) = (usize::from(ours.iter().any(|(_, score)| score.is_some())), ours.len());
     if a == b {
-        return Compared { scores, unequal: 0 };
+        return Compared { scored, scores, unequal: 0 };
     }
     let alike = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();
     // Steps that differ in something else are no more equal than those with another score.
-    Compared { scores, unequal: (scores.max(theirs.len()) - alike).max(1) }
+    Compared { scored, scores, unequal: (scores.max(theirs.len()) - alike).max(1) }
 }
 
 fn scores(step: &[u8]) -> Vec<(String, Option<u32>)> {
@@ -144,6 +148,7 @@ fn scores(step: &[u8]) -> Vec<(String, Option<u32>)> {
 
 impl Compared {
     fn add(&mut self, other: Self) {
+        self.scored += other.scored;
         self.scores += other.scores;
         self.unequal += other.unequal;
     }
@@ -224,8 +229,8 @@ mod tests {
     #[test]
     fn scores_are_compared_by_their_bits() {
         let zeros = (answer(&[0.0, 1.0]), answer(&[-0.0, 1.0]));
-        assert_eq!(compare(&zeros.0, &zeros.1), Compared { scores: 2, unequal: 1 });
-        assert_eq!(compare(&zeros.0, &zeros.0), Compared { scores: 2, unequal: 0 });
+        assert_eq!(compare(&zeros.0, &zeros.1), Compared { scored: 1, scores: 2, unequal: 1 });
+        assert_eq!(compare(&zeros.0, &zeros.0), Compared { scored: 1, scores: 2, unequal: 0 });
     }
 
     #[test]

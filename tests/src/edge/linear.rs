@@ -5,6 +5,7 @@
 //! The rows are of pair scope, as no linear could be left out of that is computed once a request or once an item. The
 //! peer's model is the same chain as its own tool quantizes it: DynamicQuantizeLinear and MatMulInteger in every layer.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use quantize::round::linear8;
@@ -13,6 +14,7 @@ use shared_model::bundle::Manifest;
 use shared_model::catalog::Catalog;
 use shared_model::graph::{Binary, Builder, DType, Graph, Link, Op, Reduce, Scope, Type, Unary};
 use shared_model::schema::Schema;
+use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Candidate, RankRequest, Raw, Record, TierChoice};
 
@@ -138,7 +140,7 @@ fn schema() -> Result<Schema, Error> {
     Ok(Schema::from_toml(&text)?)
 }
 
-fn chain(layers: usize) -> Result<(Graph, std::collections::BTreeMap<String, shared_model::tensor::Tensor>), Error> {
+fn chain(layers: usize) -> Result<(Graph, BTreeMap<String, Tensor>), Error> {
     let mut b = Builder::new();
     let ty = |shape, scope| Type { dtype: DType::F32, shape, scope };
     let weight = b.input("weight", ty(vec![], Scope::Request))?;

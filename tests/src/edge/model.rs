@@ -98,8 +98,8 @@ impl Model {
     pub(super) fn lines(&self, file: &Path, among: usize, count: usize) -> Result<Vec<Line>, Error> {
         let encoding = Encoding { schema: &self.opened.schema, catalog: &self.opened.catalog };
         let lines = encoding.lines(file, among)?;
-        let every = lines.len().div_ceil(count).max(1);
-        Ok(lines.into_iter().step_by(every).collect())
+        let every = (lines.len() / count.max(1)).max(1);
+        Ok(lines.into_iter().step_by(every).take(count).collect())
     }
 }
 

@@ -11,8 +11,13 @@ use crate::edge::model::Model;
 const MADE_UP: usize = 20;
 /// The longest of the made-up requests.
 const CANDIDATES: [usize; 4] = [1, 2, 100, 1000];
-/// Numbers at the ends of what a field may hold, and of what f32 holds.
-const EXTREME: [f64; 12] = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 3.4e38, -3.4e38, 1e308, -1e308, 0.1, 16_777_217.0];
+/// Numbers at the ends of what models can be fed: counts, and what may be negative.
+const COUNTS: [f64; 8] = [0.0, -0.0, 1e-45, 1e-38, 0.1, 1.0, 16_777_217.0, 1e30];
+const NUMBERS: [f64; 8] = [0.0, -0.0, 1e-45, -1e-38, 0.1, 5.0, -1e3, 1e6];
+/// Numbers beyond that: some are refused, and of others no score is a number.
+const WILD: [f64; 6] = [-1.0, 3.4e38, -3.4e38, 1e308, -1e308, 1e39];
+/// One in so many of the made-up requests has wild numbers.
+const TAME: u8 = 4;
 const TIMESTAMPS: [i64; 5] = [0, -1, 1, 1_260_759_194, 253_402_300_799];
 
 /// As many requests, each for all of its candidates.
@@ -39,12 +44,20 @@ pub(super) fn of(options: &Options, model: &Model, count: usize) -> Result<Vec<R
 
 /// A request in which little is as usual.
 fn made(random: &mut fastrand::Rng, mut request: RankRequest, ids: &[&str]) -> RankRequest {
-    let extreme = |random: &mut fastrand::Rng| Raw::Float(EXTREME[random.usize(..EXTREME.len())]);
+    let wild = random.u8(..TAME) == 0;
+    let extreme = |random: &mut fastrand::Rng, field: &str| {
+        let numbers = match field {
+            _ if wild => &WILD[..],
+            "ratings" | "popularity" => &COUNTS,
+            _ => &NUMBERS,
+        };
+        Raw::Float(numbers[random.usize(..numbers.len())])
+    };
     for (name, value) in &mut request.user.0 {
         match value {
             Raw::List(history) => *history = list(random, ids),
-            Raw::Int(_) | Raw::Float(_) if random.bool() => *value = extreme(random),
-            Raw::Text(text) if name == "id" && random.bool() => *text = "nobody".repeat(random.usize(..40) + 1),
+            Raw::Int(_) | Raw::Float(_) if random.bool() => *value = extreme(random, name),
+            Raw::Text(text) if random.bool() => *text = "nobody".repeat(random.usize(..40) + 1),
             _ => {}
         }
     }
@@ -63,8 +76,8 @@ fn made(random: &mut fastrand::Rng, mut request: RankRequest, ids: &[&str]) -> R
                 let features = [
                     ("year".to_owned(), Raw::Int(random.i64(-10_000..10_000))),
                     ("genres".to_owned(), Raw::List(vec![Raw::Text("Drama".to_owned()); random.usize(..30)])),
-                    ("popularity".to_owned(), extreme(random)),
-                    ("mean_rating".to_owned(), extreme(random)),
+                    ("popularity".to_owned(), extreme(random, "popularity")),
+                    ("mean_rating".to_owned(), extreme(random, "mean_rating")),
                 ];
                 *candidate = Candidate { id: format!("inline-{i}"), features: Some(Record(features.into())) };
             }
@@ -118,7 +131,7 @@ mod tests {
         };
         assert!(history(0) && history(MAX_LIST));
         assert!(all.iter().any(|r| r.candidates.len() == 1) && all.iter().any(|r| r.candidates.len() == 1000));
-        assert!(all.iter().any(|r| *r.user.field("ratings") == Raw::Float(1e308)));
+        assert!(all.iter().any(|r| *r.user.field("ratings") == Raw::Float(1e30)));
         let any = |is: &dyn Fn(&Candidate) -> bool| all.iter().any(|r| r.candidates.iter().any(is));
         assert!(any(&|c| c.features.is_some()) && any(&|c| c.id.starts_with("unknown-")));
     }
