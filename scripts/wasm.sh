@@ -4,9 +4,9 @@
 triple=wasm32-unknown-unknown
 target=${CARGO_TARGET_DIR:-target}
 
-# Builds the worker with one feature, as $built, stripped of its symbols or its debuginfo alone.
+# Builds the worker with one feature, as $built, stripped of its symbols or its debuginfo alone; without SIMD if told so.
 build_wasm() {
-    local feature=$1 strip=$2 sysroot std=()
+    local feature=$1 strip=$2 simd=${3:-+simd128} sysroot std=()
     sysroot=$(rustc --print sysroot)
     # The standard library for wasm: from rustup, or, where its downloads do not get through, from the library's source.
     if [ ! -d "$sysroot/lib/rustlib/$triple/lib" ]; then
@@ -23,7 +23,7 @@ build_wasm() {
     fi
 
     # Settings of the worker alone, so that the host's dependencies are not compiled a second time for them.
-    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128"
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=$simd"
     cargo build --release --target "$triple" -p edge-worker --lib --features "$feature" "${std[@]}" \
         --config 'profile.release.lto="fat"' \
         --config 'profile.release.codegen-units=1' \

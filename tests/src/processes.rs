@@ -6,6 +6,7 @@ mod process;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ use crate::stack::{Builder, Which};
 use port::Block;
 pub use port::is_free;
 use process::Process;
-pub use process::program;
+pub use process::{cpu_time, program};
 
 /// Running tiers. Dropped, they are killed; if that is because a test has failed, their logs are told.
 #[derive(Debug)]
@@ -218,6 +219,14 @@ impl Processes {
     /// The system does not tell.
     pub fn peak(&self, which: Which) -> Result<u64, Error> {
         self.tier(which).memory("VmHWM:")
+    }
+
+    /// The CPU time that one tier has used, by the threads that it has now.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn cpu(&self, which: Which) -> Result<Duration, Error> {
+        self.tier(which).cpu()
     }
 
     /// Ends every tier that runs as an operator would.

@@ -22,7 +22,8 @@ mod worker_file;
 
 pub(crate) use instance::Instance;
 pub(crate) use pool::{Done, Pool, PoolError, PoolSize};
-pub(crate) use program::{GuestLimits, Program};
+pub use program::GuestLimits;
+pub(crate) use program::Program;
 
 use std::sync::Arc;
 use std::time::Duration;

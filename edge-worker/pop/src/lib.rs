@@ -6,12 +6,13 @@
 //! ```
 //!
 //! [`start`] builds it from a `rung.toml` or from [`Settings`]; [`Running`] ends it. What a request means and when an
-//! answer is sure is the guest's business; this crate moves bytes, keeps time and survives.
+//! answer is sure is the guest's business; this crate moves bytes, keeps time and survives. [`hosting`] is a guest alone.
 
 mod budget;
 mod bundle;
 mod cache;
 mod guest;
+pub mod hosting;
 mod metrics;
 mod service;
 mod settings;

@@ -111,6 +111,12 @@ impl Process {
         Ok(kib.parse::<u64>()? << 10)
     }
 
+    /// The CPU time of its threads, of those that are there.
+    pub(super) fn cpu(&self) -> Result<Duration, Error> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.look()?.as_raw_nonzero()))?;
+        threads.map(|thread| cpu_time(&thread?.path().join("schedstat"))).sum()
+    }
+
     /// Its log, to people who look at a test that has failed.
     pub(super) fn tell(&self) {
         if self.log.exists() {
@@ -152,6 +158,16 @@ impl Drop for Process {
             let _ = child.wait();
         }
     }
+}
+
+/// What a thread's `schedstat` tells of its CPU time.
+///
+/// # Errors
+/// The system does not tell.
+pub fn cpu_time(schedstat: &Path) -> Result<Duration, Error> {
+    let told = std::fs::read_to_string(schedstat).map_err(|e| format!("{}: {e}", schedstat.display()))?;
+    let nanoseconds = told.split_whitespace().next().ok_or("a schedstat without a number")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
 /// A program that was built with this one, which lies beside it, or in a folder beside it if it is a test.

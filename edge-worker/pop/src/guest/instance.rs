@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{Call, Outcome, Step, TierLimits};
+use shared_model::ladder::{Call, Outcome, Parts, Step, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -35,6 +35,17 @@ impl Instance {
     /// # Errors
     /// The program is not a worker, or declines the bundle, or fails.
     pub(crate) fn start(program: &Program, load: &Load) -> Result<Self, GuestFault> {
+        let Load { model: _, tier, limits, manifest, schema, variant, catalog } = load;
+        Self::start_of(program, *tier, *limits, Parts { manifest, schema, variant, catalog })
+    }
+
+    /// As [`Self::start`], of a bundle's bytes.
+    pub(crate) fn start_of(
+        program: &Program,
+        tier: Tier,
+        tier_limits: TierLimits,
+        parts: Parts<'_>,
+    ) -> Result<Self, GuestFault> {
         let limits = *program.limits();
         let (mut store, instance) = program.instantiate().map_err(|error| {
             let ceiling = limits.memory_bytes;
@@ -64,18 +75,17 @@ impl Instance {
         if version != ABI_VERSION {
             return Err(GuestFault::Foreign(format!("it speaks ABI {version}, this host speaks {ABI_VERSION}")));
         }
-        let parts: [&[u8]; 4] = [&load.manifest, &load.schema, &load.variant, &load.catalog];
-        for (number, bytes) in (0..).zip(parts) {
+        for (number, bytes) in (0..).zip([parts.manifest, parts.schema, parts.variant, parts.catalog]) {
             let len = guest.write(bytes, limits.load)?;
             let status = guest.call("rung_load", &part, (number, len), limits.load)?;
             guest.succeeded(status)?;
         }
-        let tier = match load.tier {
+        let tier = match tier {
             Tier::Edge => 0,
             Tier::Region => 1,
             Tier::Origin => return Err(GuestFault::Foreign("no worker runs at the origin".to_owned())),
         };
-        let TierLimits { max_candidates, max_k, item_table_bytes } = load.limits;
+        let TierLimits { max_candidates, max_k, item_table_bytes } = tier_limits;
         let params = (tier, max_candidates, max_k, item_table_bytes);
         let status = guest.call("rung_start", &start, params, limits.load)?;
         guest.succeeded(status)?;
@@ -87,8 +97,16 @@ impl Instance {
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].
     pub(crate) fn rank(&mut self, call: &Call) -> Result<Step, GuestFault> {
+        step("rung_rank", self.rank_bytes(&to_cbor(call))?)
+    }
+
+    /// From a [`Call`] to a [`Step`], both as CBOR; the step lies in the guest's memory.
+    ///
+    /// # Errors
+    /// What the guest did wrong; see [`GuestFault::is_sound`].
+    pub(crate) fn rank_bytes(&mut self, call: &[u8]) -> Result<&[u8], GuestFault> {
         let rank = self.rank.clone();
-        self.step("rung_rank", &rank, &to_cbor(call))
+        self.reply("rung_rank", &rank, call)
     }
 
     /// Goes on after an escalation.
@@ -96,18 +114,30 @@ impl Instance {
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].
     pub(crate) fn resume(&mut self, held: &[u8], outcome: &Outcome) -> Result<Step, GuestFault> {
-        let resume = self.resume.clone();
-        self.step("rung_resume", &resume, &to_cbor(&(<&ByteSlice>::from(held), outcome)))
+        step("rung_resume", self.resume_bytes(&to_cbor(&(<&ByteSlice>::from(held), outcome)))?)
     }
 
-    fn step(&mut self, name: &'static str, verb: &TypedFunc<u32, u64>, message: &[u8]) -> Result<Step, GuestFault> {
+    /// From what was held and an [`Outcome`], a pair, to a [`Step`], both as CBOR; the step lies in the guest's memory.
+    ///
+    /// # Errors
+    /// What the guest did wrong; see [`GuestFault::is_sound`].
+    pub(crate) fn resume_bytes(&mut self, message: &[u8]) -> Result<&[u8], GuestFault> {
+        let resume = self.resume.clone();
+        self.reply("rung_resume", &resume, message)
+    }
+
+    /// The bytes of its memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.data_size(&self.store)
+    }
+
+    fn reply(&mut self, name: &'static str, verb: &TypedFunc<u32, u64>, message: &[u8]) -> Result<&[u8], GuestFault> {
         let len = self.write(message, self.limits.call)?;
         let reply = self.call(name, verb, len, self.limits.call)?;
         if reply == 0 {
             return Err(self.declined());
         }
-        let bytes = self.bytes(name, reply, MAX_REPLY_BYTES)?;
-        from_cbor(bytes).map_err(|error| GuestFault::Nonsense { call: name, what: error.to_string() })
+        self.bytes(name, reply, MAX_REPLY_BYTES)
     }
 
     /// Copies an input into the guest, where the guest says.
@@ -187,4 +217,8 @@ impl Instance {
             .get(address..address.saturating_add(len))
             .ok_or_else(|| nonsense(format!("{len} bytes at {address} are not all within its memory")))
     }
+}
+
+fn step(call: &'static str, reply: &[u8]) -> Result<Step, GuestFault> {
+    from_cbor(reply).map_err(|error| GuestFault::Nonsense { call, what: error.to_string() })
 }

@@ -13,13 +13,13 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// What one guest may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GuestLimits {
+pub struct GuestLimits {
     /// Bytes of linear memory.
-    pub(crate) memory_bytes: usize,
+    pub memory_bytes: usize,
     /// The longest that one `rank` or `resume` may run.
-    pub(crate) call: Duration,
+    pub call: Duration,
     /// The longest that loading a bundle may run.
-    pub(crate) load: Duration,
+    pub load: Duration,
 }
 
 /// A compiled worker; a clone is another handle to it.

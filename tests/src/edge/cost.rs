@@ -1,0 +1,74 @@
+//! What a worker costs before it has ranked much: its bytes on the way, its first answer, its memory.
+
+use std::path::Path;
+use std::process::Command;
+
+use quantize::score::Line;
+use shared_model::variant::VariantName;
+use shared_model::wire::RankRequest;
+
+use super::Bench;
+use super::guest::{Timed, answered};
+use super::model::{LIMITS, Model, TIER, call};
+use super::turns::{Samples, calls};
+use crate::client::Error;
+use crate::rows::{Bar, Row};
+
+/// Guests that are started one after the other; the first ones do not count.
+const STARTS: usize = 30;
+const WARM_UP: usize = 5;
+
+pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> {
+    eprintln!("measuring what a worker costs");
+    let gzipped = gzipped(&bench.options.worker);
+    let size = Row::new("worker_gzip_bytes", "worker", "bytes", gzipped.as_ref().ok().copied())
+        .held_to(Some(Bar::AtMost(200e3)), Some(Bar::AtMost(100e3)))
+        .because(gzipped.err());
+    let lines = model.lines(&bench.options.dir.join("requests.eval.jsonl"), 1, 1)?;
+    let line = lines.first().ok_or("there is no request")?;
+    let name = &model.name;
+    let first = Row::new("first_answer_ms", name, "ms", Some(first_answer(bench, model, line)? * 1e3))
+        .held_to(Some(Bar::AtMost(0.5)), Some(Bar::AtMost(0.1)));
+    let (linear, resident) = memory(bench, model, line)?;
+    let memory = Row::new(&format!("resident_bytes_{name}"), name, "bytes", Some(linear))
+        .held_to(Some(Bar::AtMost(32e6)), Some(Bar::AtMost(12e6)));
+    let resident = Row::new(&format!("resident_growth_bytes_{name}"), name, "bytes", resident);
+    Ok(vec![size, first, memory, resident.because(Some("the system does not tell".to_owned()))])
+}
+
+fn gzipped(file: &Path) -> Result<f64, String> {
+    let output = Command::new("gzip").arg("-9c").arg(file).output().map_err(|e| format!("gzip: {e}"))?;
+    if output.status.success() { Ok(output.stdout.len() as f64) } else { Err("gzip fails".to_owned()) }
+}
+
+/// Seconds from an instance of the compiled worker to its first answer, of one candidate.
+fn first_answer(bench: &Bench<'_>, model: &Model, line: &Line) -> Result<f64, Error> {
+    let bytes = model.bytes(&model.as_w8(VariantName::W8)?)?;
+    let one = RankRequest { candidates: line.request.candidates[..1].to_vec(), ..line.request.clone() };
+    let one = call(&one, TIER);
+    let mut seconds = Vec::new();
+    for _ in 0..WARM_UP + STARTS {
+        seconds.extend(calls(std::time::Duration::ZERO, &mut 0, |_| {
+            answered(bench.worker.start(TIER, LIMITS, bytes.parts())?.rank(&one)?)?;
+            Ok(())
+        })?);
+    }
+    let samples = Samples::new(seconds.split_off(WARM_UP)).ok_or("nothing was measured")?;
+    Ok(samples.median())
+}
+
+/// Bytes of a guest's linear memory after an answer, and by how much this process has grown for it.
+fn memory(bench: &Bench<'_>, model: &Model, line: &Line) -> Result<(f64, Option<f64>), Error> {
+    let bytes = model.bytes(&model.as_w8(VariantName::W8)?)?;
+    let before = resident();
+    let guest = Timed::start(&bench.worker, TIER, &bytes, vec![call(&line.request, TIER)])?;
+    let grown = before.zip(resident()).map(|(before, after)| (after - before).max(0.0));
+    Ok((guest.memory_bytes() as f64, grown))
+}
+
+/// The bytes of this process that are in memory.
+fn resident() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.parse::<f64>().ok()? * 1024.0)
+}

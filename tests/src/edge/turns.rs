@@ -1,0 +1,121 @@
+//! Measuring in turns: everything that is compared runs a little, again and again, so that a machine with other things
+//! to do hurts all of it alike.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Error;
+
+/// What is measured.
+pub(super) trait Subject {
+    /// Works for so long, and for one call at the least; the seconds that each call took.
+    fn turn(&mut self, time: Duration) -> Result<Vec<f64>, Error>;
+}
+
+/// How often everybody has a turn, and how long one is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turns {
+    pub(super) count: u32,
+    pub(super) time: Duration,
+}
+
+/// The seconds that calls took, ascending; there is at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Samples(Vec<f64>);
+
+impl Turns {
+    /// Turns before anything counts: engines compile in them what they have found to be worth it.
+    const WARM_UP: u32 = 2;
+
+    /// What each took, in their order.
+    pub(super) fn take(self, subjects: &mut [&mut dyn Subject]) -> Result<Vec<Samples>, Error> {
+        let mut taken = vec![Vec::new(); subjects.len()];
+        for turn in 0..Self::WARM_UP + self.count {
+            for (subject, taken) in subjects.iter_mut().zip(&mut taken) {
+                let seconds = subject.turn(self.time)?;
+                if turn >= Self::WARM_UP {
+                    taken.extend(seconds);
+                }
+            }
+        }
+        taken.into_iter().map(|seconds| Samples::new(seconds).ok_or_else(|| "nothing was measured".into())).collect()
+    }
+}
+
+impl Samples {
+    /// None of nothing.
+    pub(super) fn new(mut seconds: Vec<f64>) -> Option<Self> {
+        seconds.sort_by(f64::total_cmp);
+        (!seconds.is_empty()).then_some(Self(seconds))
+    }
+
+    /// The value that a share of the calls did not exceed.
+    pub(super) fn quantile(&self, share: f64) -> f64 {
+        let last = self.0.len() - 1;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of an index")]
+        let at = (share * last as f64).round() as usize;
+        self.0[at.min(last)]
+    }
+
+    pub(super) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+}
+
+/// Calls `work` for so long, with the number of the call; what [`Subject::turn`] returns.
+pub(super) fn calls(
+    time: Duration,
+    next: &mut usize,
+    mut work: impl FnMut(usize) -> Result<(), Error>,
+) -> Result<Vec<f64>, Error> {
+    let (begun, mut seconds) = (Instant::now(), Vec::new());
+    while seconds.is_empty() || begun.elapsed() < time {
+        let started = Instant::now();
+        work(*next)?;
+        seconds.push(started.elapsed().as_secs_f64());
+        *next += 1;
+    }
+    Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Steps(f64);
+
+    impl Subject for Steps {
+        fn turn(&mut self, _: Duration) -> Result<Vec<f64>, Error> {
+            self.0 += 1.0;
+            Ok(vec![self.0])
+        }
+    }
+
+    #[test]
+    fn quantiles_are_of_what_was_measured() {
+        let samples = Samples::new(vec![3.0, 1.0, 2.0, 5.0, 4.0]).unwrap();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| samples.quantile(share)), [1.0, 3.0, 5.0, 5.0]);
+        assert_eq!(Samples::new(vec![7.0]).unwrap().median(), 7.0);
+        assert_eq!(Samples::new(Vec::new()), None);
+    }
+
+    #[test]
+    fn everybody_has_as_many_turns_and_the_first_do_not_count() {
+        let (mut a, mut b) = (Steps(0.0), Steps(10.0));
+        let turns = Turns { count: 3, time: Duration::ZERO };
+        let taken = turns.take(&mut [&mut a, &mut b]).unwrap();
+        assert_eq!(taken, [Samples(vec![3.0, 4.0, 5.0]), Samples(vec![13.0, 14.0, 15.0])]);
+    }
+
+    #[test]
+    fn a_turn_is_one_call_at_the_least_and_goes_on_where_the_last_ended() {
+        let (mut next, mut seen) = (0, Vec::new());
+        for _ in 0..2 {
+            let seconds = calls(Duration::ZERO, &mut next, |i| {
+                seen.push(i);
+                Ok(())
+            });
+            assert_eq!(seconds.unwrap().len(), 1);
+        }
+        assert_eq!(seen, [0, 1]);
+    }
+}
