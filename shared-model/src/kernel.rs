@@ -1,8 +1,8 @@
-//! The arithmetic of a plan. What is here *defines* the result of each op, summing order included: any faster kernel
-//! must give the same bits, on every machine and in every WASM engine.
+//! The arithmetic of a plan. The plain loops of `reference` *define* the result of each op, summing order included; what
+//! runs is faster and gives the same bits, on every machine and in every WASM engine, as the tests beside it show.
 //!
-//! f32: one accumulator an output, ascending index, no fused multiply-add, vectors only across outputs. Integers: exact.
-//! Slices in, slices out; no knowledge of graphs, rows or memory.
+//! f32: one accumulator an output, ascending index, no fused multiply-add, vectors only across outputs or rows.
+//! Integers: exact. Slices in, slices out; no knowledge of graphs, rows or memory.
 
 mod across;
 mod lanes;

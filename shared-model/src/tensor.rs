@@ -173,8 +173,13 @@ impl Tensor {
             Self::Table4 { q, scale, min, .. } => {
                 let (s, m) = (scale[r].to_f32(), min[r].to_f32());
                 let row = &q[r * width.div_ceil(2)..];
-                for (i, x) in out.iter_mut().enumerate() {
-                    *x = f32::from(nibble(row, i)) * s + m;
+                let widen = |q: u8| f32::from(q) * s + m;
+                let (pairs, last) = out.as_chunks_mut::<2>();
+                for (x, &byte) in pairs.iter_mut().zip(row) {
+                    *x = [byte & 15, byte >> 4].map(widen);
+                }
+                for x in last {
+                    *x = widen(nibble(row, width - 1));
                 }
             }
             Self::I32 { .. } | Self::Linear8 { .. } | Self::Linear4 { .. } => panic!("not a table"),

@@ -10,6 +10,7 @@ const WIDE: usize = 2;
 pub(super) const ROWS: usize = WIDE * LANES;
 
 /// Folds each row; `f` is given the register, its accumulators, the rows' next elements and their index.
+#[expect(clippy::needless_range_loop, reason = "one index into every row")]
 #[inline(always)]
 pub(super) fn fold(
     rows: [&[f32]; ROWS],

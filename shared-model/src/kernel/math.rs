@@ -4,7 +4,7 @@
 //! the bound of each in ULP against f64. Those that run over whole layers compute every case and choose last, so that a
 //! loop over them becomes one over vectors.
 
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E};
 
 /// 1.5 · 2²³: adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2²²; after adding it the
 /// low bits of the sum are the integer.
@@ -107,7 +107,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     let p = p * z - 2.677_892_7e-2;
     let p = p * z + 0.112_821_415;
     let p = p * z - 0.376_125_25;
-    let p = p * z + 1.128_379_1;
+    let p = p * z + FRAC_2_SQRT_PI;
     let small = x * p;
     let a = x.abs();
     let p = 4.833_611_3e-4;
