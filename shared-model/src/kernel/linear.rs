@@ -1,4 +1,4 @@
-//! `x · wᵀ + b` with full, 8-bit and 4-bit weights.
+//! `x · wᵀ + b` with full, 8-bit and 4-bit weights, and the activation after it.
 //!
 //! Weights are laid out once for the loops of [`products`], which take a few rows by a panel of outputs. With integer
 //! weights the activations of a row are rounded to 16 bits with one scale a row, and the products are summed exactly in
@@ -29,6 +29,17 @@ pub(crate) struct Linear {
     outputs: usize,
     weight: Weight,
     bias: Vec<Column>,
+    activation: Activation,
+}
+
+/// What follows the bias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Activation {
+    None,
+    /// `y <= 0 ? 0 : y`
+    Relu,
+    /// `y < 0 ? slope * y : y`
+    Leaky(f32),
 }
 
 #[derive(Clone, Debug)]
@@ -105,7 +116,12 @@ impl Linear {
         // To add -0 changes no number; to add 0 would change -0.
         let none = vec![-0.0; outputs];
         let bias = layout::columns(1, bias.unwrap_or(&none), -0.0);
-        Self { inputs, outputs, weight, bias }
+        Self { inputs, outputs, weight, bias, activation: Activation::None }
+    }
+
+    /// The same layer, with an activation.
+    pub(crate) fn then(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     /// Computes one row or several, contiguous in `x` and `out`.
@@ -115,8 +131,12 @@ impl Linear {
             Weight::Row8(w) => x.chunks_exact(self.inputs).zip(&mut *out).for_each(|(x, y)| *y = w.sum(x)),
             _ => return self.blocks(x, out, scratch),
         }
-        let [bias, ..] = self.bias[0][0].to_array();
-        out.iter_mut().for_each(|y| *y += bias);
+        let bias = F32x4::splat(self.bias[0][0].to_array()[0]);
+        let (whole, rest) = out.as_chunks_mut::<LANES>();
+        for y in whole {
+            *y = self.activation.apply(F32x4::load(y) + bias).to_array();
+        }
+        self.activation.apply(F32x4::load_first(rest) + bias).store_first(rest);
     }
 
     fn blocks(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
@@ -181,17 +201,28 @@ impl Linear {
         }
     }
 
-    /// Adds the bias of panel `p` to the sums of `R` rows and writes the outputs.
+    /// Adds the bias of panel `p` to the sums of `R` rows, applies the activation and writes the outputs.
     #[inline(always)]
     fn finish<const R: usize>(&self, p: usize, out: &mut [f32], sums: [Column; R]) {
         for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(self.outputs)) {
-            let y: Column = from_fn(|half| sums[half] + self.bias[p][half]);
+            let y: Column = from_fn(|half| self.activation.apply(sums[half] + self.bias[p][half]));
             let out = &mut out[p * PANEL..];
             if let Some(out) = out.first_chunk_mut::<PANEL>() {
                 y.iter().zip(out.as_chunks_mut().0).for_each(|(y, out)| *out = y.to_array());
             } else {
                 y.iter().zip(out.chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
             }
+        }
+    }
+}
+
+impl Activation {
+    #[inline(always)]
+    fn apply(self, y: F32x4) -> F32x4 {
+        match self {
+            Self::None => y,
+            Self::Relu => y.relu(),
+            Self::Leaky(slope) => y.or_if_negative(F32x4::splat(slope) * y),
         }
     }
 }

@@ -8,8 +8,8 @@ use super::layout::{self, Span};
 use super::memory::Place;
 use super::step::{Kernel, Step};
 use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
-use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
-use crate::kernel::linear::Linear;
+use crate::graph::{Binary, DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
+use crate::kernel::linear::{Activation, Linear};
 use crate::kernel::moves::Gather;
 use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
@@ -123,7 +123,7 @@ fn operands(node: &Node) -> &[ValueId] {
     }
 }
 
-/// For each value, the value whose memory it is: itself, or what it reshapes; `None` for a constant no step reads.
+/// For each value, the value whose memory it is: itself, or what it only reshapes or activates; `None` for a constant no step reads.
 fn homes(graph: &Graph) -> Vec<Option<ValueId>> {
     let mut read = vec![false; graph.values().len()];
     for id in graph.nodes().iter().flat_map(operands) {
@@ -133,15 +133,15 @@ fn homes(graph: &Graph) -> Vec<Option<ValueId>> {
     for (id, value) in (0u32..).map(ValueId).zip(graph.values()) {
         homes.push(match value.source {
             Source::Constant if !read[id.index()] => None,
-            Source::Node(n) if is_alias(&graph.nodes()[n]) => homes[graph.nodes()[n].inputs[0].index()],
+            Source::Node(n) if is_alias(graph, &graph.nodes()[n]) => homes[graph.nodes()[n].inputs[0].index()],
             Source::Input | Source::Constant | Source::Node(_) => Some(id),
         });
     }
     homes
 }
 
-fn is_alias(node: &Node) -> bool {
-    matches!(node.op, Op::Reshape { .. })
+fn is_alias(graph: &Graph, node: &Node) -> bool {
+    matches!(node.op, Op::Reshape { .. }) || is_absorbed(graph, node)
 }
 
 /// Where the homes lie.
@@ -266,7 +266,33 @@ fn values(tensor: &Tensor) -> Option<Values> {
     }
 }
 
-/// The kernel of a node; `None` for one that only names its operand's memory anew.
+/// The node whose activation a linear layer can apply itself, for nothing else reads the layer's output.
+fn activation<'a>(graph: &'a Graph, linear: &Node) -> Option<&'a Node> {
+    let mut readers = graph.nodes().iter().filter(|n| n.inputs.contains(&linear.output));
+    let reader = readers.next().filter(|_| readers.next().is_none() && graph.score() != linear.output)?;
+    let applies = match reader.op {
+        Op::Unary(Unary::Relu | Unary::LeakyRelu(_)) => true,
+        Op::Binary(Binary::PRelu) => {
+            let slope = graph.value(reader.inputs[1]);
+            reader.inputs[0] == linear.output && matches!(slope.source, Source::Constant) && slope.ty.len() == 1
+        }
+        _ => false,
+    };
+    applies.then_some(reader)
+}
+
+/// Whether the linear layer before it computes a node.
+fn is_absorbed(graph: &Graph, node: &Node) -> bool {
+    if !matches!(node.op, Op::Unary(_) | Op::Binary(Binary::PRelu)) {
+        return false;
+    }
+    match graph.value(node.inputs[0]).source {
+        Source::Node(n) => graph.nodes()[n].op == Op::Linear && activation(graph, &graph.nodes()[n]).is_some(),
+        Source::Input | Source::Constant => false,
+    }
+}
+
+/// The kernel of a node; `None` for one whose result its operand's memory holds already.
 fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Option<Kernel>, PlanError> {
     let ty = |i: usize| &graph.value(node.inputs[i]).ty;
     let out = &graph.value(node.output).ty;
@@ -277,6 +303,7 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
         if floats { Kernel::Gather(gather) } else { Kernel::GatherI32(gather) }
     };
     Ok(Some(match &node.op {
+        _ if is_absorbed(graph, node) => return Ok(None),
         Op::Unary(Unary::Not) => Kernel::Not,
         Op::Unary(f) => Kernel::Unary(*f),
         Op::Clip { min, max } => {
@@ -304,7 +331,15 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
             let outer = out.shape[..*axis].iter().product();
             if floats { Kernel::Concat { outer } } else { Kernel::ConcatI32 { outer } }
         }
-        Op::Linear => Kernel::Linear(Box::new(linear(graph, node, tensors)?)),
+        Op::Linear => {
+            let activation = match activation(graph, node).map(|n| (&n.op, &n.inputs[1..])) {
+                Some((Op::Unary(Unary::LeakyRelu(slope)), _)) => Activation::Leaky(*slope),
+                Some((_, &[slope])) => Activation::Leaky(vector(graph, slope, tensors)?[0]),
+                Some(_) => Activation::Relu,
+                None => Activation::None,
+            };
+            Kernel::Linear(Box::new(linear(graph, node, tensors)?.then(activation)))
+        }
         Op::MatMul => matmul(ty(0), ty(1), out),
         Op::Embedding => {
             let name = graph.value(node.inputs[0]).name.clone();

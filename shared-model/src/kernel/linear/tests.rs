@@ -139,3 +139,22 @@ fn zeros_stay_zero() {
     Linear::int8(2, &[1, 1], &[1.0], &[0.5], None).run(&[0.0, -0.0], &mut out, &mut Scratch::default());
     assert_eq!(out, [0.0]);
 }
+
+#[test]
+fn an_activation_has_the_bits_of_one_afterwards() {
+    let mut numbers = Numbers::new();
+    for (rows, outputs) in (1..7).flat_map(|rows| (1..19).map(move |outputs| (rows, outputs))) {
+        let (weight, x) = (numbers.any(outputs * 9), numbers.any(rows * 9));
+        let want = reference::linear_f32(9, &weight, None, &x);
+        for (activation, f) in [
+            (Activation::Relu, (|y| if y <= 0.0 { 0.0 } else { y }) as fn(f32) -> f32),
+            (Activation::Leaky(0.3), |y| if y < 0.0 { 0.3 * y } else { y }),
+        ] {
+            let mut got = vec![0.0; rows * outputs];
+            let layer = Linear::f32(9, outputs, &weight, None).then(activation);
+            layer.run(&x, &mut got, &mut Scratch::default());
+            let want: Vec<f32> = want.iter().map(|&y| f(y)).collect();
+            assert_same(&got, &want, &format!("{activation:?}, {rows} x {outputs}"));
+        }
+    }
+}
