@@ -23,8 +23,8 @@ pub(super) struct Turns {
 pub(super) struct Samples(Vec<f64>);
 
 impl Turns {
-    /// Turns before anything counts: engines compile in them what they have found to be worth it.
-    const WARM_UP: u32 = 2;
+    /// Turns before anything counts: V8 takes about a second to compile anew what it has found to be worth it.
+    const WARM_UP: u32 = 5;
 
     /// What each took, in their order.
     pub(super) fn take(self, subjects: &mut [&mut dyn Subject]) -> Result<Vec<Samples>, Error> {
@@ -103,7 +103,8 @@ mod tests {
         let (mut a, mut b) = (Steps(0.0), Steps(10.0));
         let turns = Turns { count: 3, time: Duration::ZERO };
         let taken = turns.take(&mut [&mut a, &mut b]).unwrap();
-        assert_eq!(taken, [Samples(vec![3.0, 4.0, 5.0]), Samples(vec![13.0, 14.0, 15.0])]);
+        let counted = |before: f64| Samples([1.0, 2.0, 3.0].map(|i| before + f64::from(Turns::WARM_UP) + i).to_vec());
+        assert_eq!(taken, [counted(0.0), counted(10.0)]);
     }
 
     #[test]
