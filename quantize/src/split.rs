@@ -5,15 +5,18 @@
 //! behind   a linear after a sum over rows goes behind it
 //! scope    values that lie beside each other are kept apart by scope for as long as ops let them
 //! pooling  a weighted sum is a product of matrices
+//! narrow   a product of few columns is turned around
 //! ```
 //!
-//! Each pass is a function from a model to one that computes the same but for the rounding of sums in another order; one
-//! that does not lower the work is dropped. Splitting comes before quantizing: what is measured is the plan that ships.
+//! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for the
+//! rounding of sums in another order. Of these, one that does not lower the work is dropped. Splitting comes before quantizing: what is measured is the plan that ships.
 
+mod attend;
 mod behind;
 mod draft;
 mod form;
 mod linear;
+mod narrow;
 mod pooling;
 mod scope;
 #[cfg(test)]
@@ -49,5 +52,5 @@ pub fn split(model: Model) -> Result<Model, GraphError> {
             best = tried;
         }
     }
-    pooling::pass(&best)
+    narrow::pass(&pooling::pass(&best)?)
 }

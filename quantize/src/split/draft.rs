@@ -55,6 +55,19 @@ impl Draft {
                     return self.push(name, op, &first);
                 }
             }
+            Op::Transpose { perm } => {
+                let ty = self.ty(inputs[0]);
+                let long = |axis: &&usize| ty.shape[**axis] != 1;
+                if perm.iter().filter(long).is_sorted() {
+                    let shape = perm.iter().map(|p| ty.shape[*p]).collect();
+                    return self.push(name, Op::Reshape { shape }, inputs);
+                }
+                if let Some((Op::Transpose { perm: first }, from)) = self.made.get(&inputs[0])
+                    && perm.iter().enumerate().all(|(i, p)| first[*p] == i)
+                {
+                    return Ok(from[0]);
+                }
+            }
             Op::Concat { .. } if inputs.len() == 1 => return Ok(inputs[0]),
             _ => {}
         }

@@ -14,6 +14,8 @@ pub(super) enum Form {
     /// Elements beside each other along the last axis, each a value and an index into its last axis. The leading dimensions
     /// of the values are `lead`, or broadcast to it.
     Columns { lead: Vec<usize>, columns: Vec<(ValueId, usize)> },
+    /// The softmax of a form along the last axis.
+    Softmax(Box<Form>),
 }
 
 impl Form {
@@ -26,6 +28,7 @@ impl Form {
                 shape
             }
             Self::Columns { lead, columns } => lead.iter().copied().chain([columns.len()]).collect(),
+            Self::Softmax(scores) => scores.shape(draft),
         }
     }
 
@@ -34,11 +37,12 @@ impl Form {
             Self::Value(id) => draft.scope(*id),
             Self::Rows { parts, .. } => parts.iter().fold(Scope::Const, |s, p| s.join(p.scope(draft))),
             Self::Columns { columns, .. } => columns.iter().fold(Scope::Const, |s, (v, _)| s.join(draft.scope(*v))),
+            Self::Softmax(scores) => scores.scope(draft),
         }
     }
 
     /// The one scope that all of it has.
-    fn uniform(&self, draft: &Draft) -> Option<Scope> {
+    pub(super) fn uniform(&self, draft: &Draft) -> Option<Scope> {
         let all = |mut scopes: Box<dyn Iterator<Item = Option<Scope>> + '_>| {
             let first = scopes.next()??;
             scopes.all(|s| s == Some(first)).then_some(first)
@@ -47,13 +51,14 @@ impl Form {
             Self::Value(id) => Some(draft.scope(*id)),
             Self::Rows { parts, .. } => all(Box::new(parts.iter().map(|p| p.uniform(draft)))),
             Self::Columns { columns, .. } => all(Box::new(columns.iter().map(|(v, _)| Some(draft.scope(*v))))),
+            Self::Softmax(_) => None,
         }
     }
 
     /// The axis along which it is kept apart.
     pub(super) fn axis(&self) -> Option<usize> {
         match self {
-            Self::Value(_) => None,
+            Self::Value(_) | Self::Softmax(_) => None,
             Self::Rows { axis, .. } => Some(*axis),
             Self::Columns { lead, .. } => Some(lead.len()),
         }
@@ -69,7 +74,7 @@ impl Form {
     /// The parts along its axis.
     pub(super) fn parts(&self, draft: &mut Draft) -> Result<Vec<Self>, GraphError> {
         match self {
-            Self::Value(_) => Ok(vec![self.clone()]),
+            Self::Value(_) | Self::Softmax(_) => Ok(vec![self.clone()]),
             Self::Rows { parts, .. } => Ok(parts.clone()),
             Self::Columns { lead, columns } => columns
                 .chunk_by(|a, b| a.0 == b.0)
@@ -90,6 +95,11 @@ impl Form {
                 draft.push("rows", Op::Concat { axis: *axis }, &parts)
             }
             Self::Columns { lead, columns } => gather(draft, lead, columns),
+            Self::Softmax(scores) => {
+                let scores = scores.together(draft)?;
+                let axis = draft.ty(scores).shape.len() - 1;
+                draft.push("softmax", Op::Softmax { axis }, &[scores])
+            }
         }
     }
 }
@@ -97,11 +107,6 @@ impl Form {
 /// Parts beside each other along an axis: apart if their scopes differ.
 pub(super) fn concat(draft: &mut Draft, axis: usize, parts: Vec<Form>) -> Result<Form, GraphError> {
     let shape = parts[0].shape(draft);
-    let scope = parts[0].uniform(draft);
-    if scope.is_some() && parts.iter().all(|p| p.uniform(draft) == scope) {
-        let parts = parts.iter().map(|p| p.together(draft)).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Form::Value(draft.push("concat", Op::Concat { axis }, &parts)?));
-    }
     if axis + 1 == shape.len() {
         let lead = shape[..axis].to_vec();
         let mut columns = Vec::new();
@@ -126,7 +131,7 @@ pub(super) fn concat(draft: &mut Draft, axis: usize, parts: Vec<Form>) -> Result
             _ => rows.push(part),
         }
     }
-    Ok(Form::Rows { axis, parts: rows })
+    Ok(if rows.len() == 1 { rows.remove(0) } else { Form::Rows { axis, parts: rows } })
 }
 
 fn flat(part: Form, axis: usize) -> Vec<Form> {

@@ -4,6 +4,7 @@
 use shared_model::graph::{Binary, GraphError, Op, Reduce, Scope, ValueId};
 
 use super::Model;
+use super::attend::attend;
 use super::draft::Draft;
 use super::form::{Form, broadcast, columns_of, concat, whole};
 use super::linear::linear;
@@ -24,6 +25,7 @@ pub(super) fn pass(model: &Model) -> Result<Model, GraphError> {
 }
 
 fn apply(draft: &mut Draft, name: &str, op: &Op, operands: &[Form]) -> Result<Form, GraphError> {
+    let operands = &settled(draft, op, operands)?[..];
     let first = &operands[0];
     match op {
         Op::Unary(_)
@@ -61,6 +63,9 @@ fn apply(draft: &mut Draft, name: &str, op: &Op, operands: &[Form]) -> Result<Fo
         },
         Op::Reshape { shape } => reshape(draft, name, first, shape),
         Op::Expand { shape } => expand(draft, name, first, shape),
+        Op::Softmax { axis } if first.axis() == Some(*axis) && *axis + 1 == first.shape(draft).len() => {
+            Ok(Form::Softmax(Box::new(first.clone())))
+        }
         Op::Softmax { axis } if first.axis().is_some_and(|a| a != *axis) && !is_repeated(draft, first) => {
             let Some(own) = first.axis() else { unreachable!("it has an axis") };
             each_part(draft, first, own, |draft, part| apply(draft, name, op, &[part]))
@@ -69,6 +74,18 @@ fn apply(draft: &mut Draft, name: &str, op: &Op, operands: &[Form]) -> Result<Fo
         Op::MatMul => matmul(draft, name, operands),
         Op::Linear | Op::LayerNorm { .. } | Op::Softmax { .. } => as_one(draft, name, op, operands),
     }
+}
+
+/// Puts together what has one scope, unless the op only moves it or takes it apart again.
+fn settled(draft: &mut Draft, op: &Op, operands: &[Form]) -> Result<Vec<Form>, GraphError> {
+    if matches!(op, Op::Concat { .. } | Op::Reshape { .. } | Op::Select { .. } | Op::Linear) {
+        return Ok(operands.to_vec());
+    }
+    let settle = |form: &Form| match form.uniform(draft) {
+        Some(_) if !is_repeated(draft, form) => form.together(draft).map(Form::Value),
+        _ => Ok(form.clone()),
+    };
+    operands.iter().map(settle).collect()
 }
 
 /// The op on whole values.
@@ -156,14 +173,15 @@ fn cut(draft: &mut Draft, operands: &[Form], d: usize) -> Result<Option<Vec<Vec<
         }
     }
     let scope = |forms: &[Form]| forms.iter().fold(Scope::Const, |s, f| s.join(f.scope(draft)));
-    let lower = cut.iter().any(|parts| scope(parts) != scope(operands));
+    let apart = |parts: &[Form]| parts.iter().any(|p| p.uniform(draft).is_none());
+    let lower = cut.iter().any(|parts| apart(parts) || scope(parts) != scope(operands));
     Ok(lower.then_some(cut))
 }
 
 fn select(draft: &mut Draft, name: &str, x: &Form, axis: usize, indices: &[usize]) -> Result<Form, GraphError> {
     let op = Op::Select { axis, indices: indices.to_vec() };
     match x {
-        Form::Value(_) => as_one(draft, name, &op, std::slice::from_ref(x)),
+        Form::Value(_) | Form::Softmax(_) => as_one(draft, name, &op, std::slice::from_ref(x)),
         Form::Columns { lead, columns } if axis == lead.len() => {
             Ok(columns_of(draft, lead, indices.iter().map(|i| columns[*i]).collect()))
         }
@@ -213,9 +231,10 @@ fn reshape(draft: &mut Draft, name: &str, x: &Form, shape: &[usize]) -> Result<F
 /// Every element, in order, of values of one dimension.
 fn flat(draft: &mut Draft, x: &Form) -> Result<Vec<(ValueId, usize)>, GraphError> {
     match x {
-        Form::Value(id) => {
-            let shape = vec![draft.ty(*id).len()];
-            let value = draft.push("flat", Op::Reshape { shape }, &[*id])?;
+        Form::Value(_) | Form::Softmax(_) => {
+            let value = x.together(draft)?;
+            let shape = vec![draft.ty(value).len()];
+            let value = draft.push("flat", Op::Reshape { shape }, &[value])?;
             Ok(whole(draft, value))
         }
         Form::Rows { axis, parts } => {
@@ -263,13 +282,10 @@ fn reduce(
             each_part(draft, x, moved, |draft, part| apply(draft, name, &op, &[part]))
         }
         Some(_) if kind == Reduce::Sum => {
-            let mut sum: Option<ValueId> = None;
+            let mut sum = None;
             for part in x.parts(draft)? {
                 let part = apply(draft, name, &op, &[part])?.together(draft)?;
-                sum = Some(match sum {
-                    None => part,
-                    Some(sum) => draft.push(name, Op::Binary(Binary::Add), &[sum, part])?,
-                });
+                sum = Some(added(draft, name, sum, part)?);
             }
             Ok(Form::Value(sum.expect("a form has parts")))
         }
@@ -277,15 +293,39 @@ fn reduce(
     }
 }
 
-/// Rows of the first operand and columns of the second are computed apart.
+/// Rows of the first operand and columns of the second are computed apart, and what is summed over by its scope.
 fn matmul(draft: &mut Draft, name: &str, operands: &[Form]) -> Result<Form, GraphError> {
     let [a, b] = operands else { unreachable!("a product has two operands") };
-    let rank = a.shape(draft).len().max(b.shape(draft).len());
-    if a.axis().is_some_and(|axis| axis + 2 == a.shape(draft).len()) {
+    let (in_a, in_b) = (a.shape(draft).len(), b.shape(draft).len());
+    let rank = in_a.max(in_b);
+    if a.axis().is_some_and(|axis| axis + 2 == in_a) {
         return each_part(draft, a, rank - 2, |draft, a| matmul(draft, name, &[a, b.clone()]));
     }
-    if matches!(b, Form::Columns { .. }) && !is_repeated(draft, b) {
+    if b.axis() == Some(in_b - 1) && !is_repeated(draft, b) {
         return each_part(draft, b, rank - 1, |draft, b| matmul(draft, name, &[a.clone(), b]));
     }
-    as_one(draft, name, &Op::MatMul, operands)
+    match a {
+        Form::Softmax(scores) => attend(draft, name, scores, b),
+        _ if b.axis() == Some(in_b - 2) => {
+            let a = a.together(draft)?;
+            let (mut sum, mut from) = (None, 0);
+            for part in b.parts(draft)? {
+                let to = from + part.shape(draft)[in_b - 2];
+                let operands = [draft.slice(a, in_a - 1, from, to)?, part.together(draft)?];
+                let product = draft.push(name, Op::MatMul, &operands)?;
+                sum = Some(added(draft, name, sum, product)?);
+                from = to;
+            }
+            Ok(Form::Value(sum.expect("a form has parts")))
+        }
+        _ => as_one(draft, name, &Op::MatMul, operands),
+    }
+}
+
+/// The sum so far, and one more.
+fn added(draft: &mut Draft, name: &str, sum: Option<ValueId>, more: ValueId) -> Result<ValueId, GraphError> {
+    match sum {
+        None => Ok(more),
+        Some(sum) => draft.push(name, Op::Binary(Binary::Add), &[sum, more]),
+    }
 }

@@ -5,7 +5,7 @@ use shared_model::graph::{Binary, Builder, Compare, DType, Graph, Link, Op, Redu
 use shared_model::plan::Plan;
 use shared_model::tensor::Tensor;
 
-use super::{Model, Work, behind, pooling, scope, split};
+use super::{Model, Work, behind, narrow, pooling, scope, split};
 
 const CANDIDATES: usize = 5;
 
@@ -178,9 +178,9 @@ fn products_of_all_pairs_of_rows_are_cut_by_scope_and_only_those_used_are_left()
     let model = s.finish(y);
     let split = split(model.clone()).unwrap();
     assert_same(&split, &model);
-    // Of the user 2 × 2 products, one of which is used; of the item as many; the row of both with all five; the user's
-    // rows with the item's. The linear: one column of the user, and 4 of `both`, 4 + 4 products, one of the item.
-    assert_eq!(work(&split.graph), [16 + 3, 16, 20 + 16 + 13 * 3 + 3]);
+    // Of the user 2 × 2 products, one of which is used; of the item as many; the row of both with the other four; the
+    // user's rows with the item's. The linear: one column of the user, and 4 of `both`, 4 + 4 products, one of the item.
+    assert_eq!(work(&split.graph), [16 + 3, 16, 16 + 16 + 13 * 3 + 3]);
 }
 
 /// Attention over a history and the item, as a behaviour sequence transformer has it.
@@ -233,12 +233,45 @@ fn a_transformers_history_is_computed_once_a_request() {
     let model = transformer();
     let split = scope::pass(&model).unwrap();
     assert_same(&split, &model);
-    let [request, item, pair] = work(&split.graph);
-    let before = work(&model.graph);
-    assert_eq!(before.iter().sum::<u64>(), request + item + pair, "nothing is computed twice");
-    // Queries, keys and values of four rows, and the products of their heads.
-    assert_eq!(request, 4 * 8 * 24 + 2 * 4 * 4 * 4);
-    assert_eq!(item, 8 * 24 + 2 * 4);
+    // Of four rows queries, keys and values, the products of their heads, what they add up to, and its weights.
+    assert_eq!(work(&split.graph)[0], 4 * 8 * 24 + 2 * (4 * 4 * 4) + 2 * (4 * 4 * 4) + 2 * 4 * 4);
+    // Of one row queries, keys and values, and the products of its heads.
+    assert_eq!(work(&split.graph)[1], 8 * 24 + 2 * 4);
+    let ops = |op: fn(&Op) -> bool| split.graph.nodes().iter().filter(|n| op(&n.op)).count();
+    assert_eq!(ops(|op| matches!(op, Op::Softmax { .. })), 1, "that of the item's own row");
+}
+
+#[test]
+fn a_user_without_a_history_attends_to_the_item_alone() {
+    // All of the history's keys are masked: what they add up to must weigh nothing.
+    let mut s = Sketch::new();
+    let (user, item) = (s.input("user", Scope::Request, &[4, 3]), s.input("item", Scope::Item, &[1, 3]));
+    let low = s.push(Op::Clip { min: Some(-1e9), max: Some(-1e9) }, &[user]);
+    let low = s.push(Op::Reduce { kind: Reduce::Max, axes: vec![1], keep: false }, &[low]);
+    let low = s.reshape(low, &[1, 4]);
+    let high = s.push(Op::Reduce { kind: Reduce::Max, axes: vec![1], keep: true }, &[item]);
+    let keys = s.concat(1, &[low, high]);
+    let weights = s.push(Op::Softmax { axis: 1 }, &[keys]);
+    let values = s.concat(0, &[user, item]);
+    let y = s.push(Op::MatMul, &[weights, values]);
+    let y = s.reshape(y, &[3]);
+    let model = s.finish(y);
+    let split = scope::pass(&model).unwrap();
+    assert_eq!(scores(&split), scores(&model));
+    assert!(split.graph.nodes().iter().all(|n| !matches!(n.op, Op::Softmax { .. })));
+}
+
+#[test]
+fn a_product_of_few_columns_is_turned_around_to_the_same_bits() {
+    let mut s = Sketch::new();
+    let (user, item) = (s.input("user", Scope::Request, &[2, 6, 5]), s.input("item", Scope::Item, &[2, 5, 1]));
+    let products = s.push(Op::MatMul, &[user, item]);
+    let y = s.reshape(products, &[12]);
+    let model = s.finish(y);
+    let turned = narrow::pass(&model).unwrap();
+    let product = turned.graph.nodes().iter().find(|n| n.op == Op::MatMul).unwrap();
+    assert_eq!(turned.graph.value(product.output).ty.shape, [2, 1, 6]);
+    assert_eq!(scores(&turned), scores(&model));
 }
 
 #[test]
