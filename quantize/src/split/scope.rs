@@ -1,10 +1,10 @@
 //! Keeps values of different scopes apart: an op over parts that lie beside each other becomes one op a part wherever that
 //! leaves a part in a lower scope.
 
-use shared_model::graph::{Binary, GraphError, Op, Reduce, Scope, ValueId};
+use shared_model::graph::{Binary, GraphError, Node, Op, Reduce, Scope, Source, ValueId};
 
 use super::Model;
-use super::attend::attend;
+use super::attend::{attend, attend_and_project};
 use super::draft::Draft;
 use super::form::{Form, broadcast, columns_of, concat, whole};
 use super::linear::linear;
@@ -16,12 +16,50 @@ pub(super) fn pass(model: &Model) -> Result<Model, GraphError> {
     for node in model.graph.nodes() {
         let name = &model.graph.value(node.output).name;
         let operands: Vec<Form> = node.inputs.iter().map(|v| forms[v.index()].clone()).collect();
-        let form = apply(&mut draft, name, &node.op, &operands)?;
+        let form = match projected(&mut draft, model, node, &forms)? {
+            Some(form) => form,
+            None => apply(&mut draft, name, &node.op, &operands)?,
+        };
         debug_assert_eq!(form.shape(&draft), model.graph.value(node.output).ty.shape, "{name}");
         forms.push(form);
     }
     let score = forms[model.graph.score().index()].together(&mut draft)?;
     draft.finish(score, model.graph.link())
+}
+
+/// A linear over the heads of attention, computed before they are put beside each other where that is less.
+fn projected(draft: &mut Draft, model: &Model, node: &Node, forms: &[Form]) -> Result<Option<Form>, GraphError> {
+    let graph = &model.graph;
+    let made = |id: ValueId| match graph.value(id).source {
+        Source::Node(n) => Some(&graph.nodes()[n]),
+        Source::Input | Source::Constant => None,
+    };
+    let name = &graph.value(node.output).name;
+    let heads = Some(node).filter(|n| n.op == Op::Linear).and_then(|n| made(n.inputs[0]));
+    let turned = heads.filter(|n| matches!(n.op, Op::Reshape { .. })).and_then(|n| made(n.inputs[0]));
+    let turned = turned.filter(|n| matches!(&n.op, Op::Transpose { perm } if *perm == [1, 0, 2]));
+    let Some(product) = turned.and_then(|n| made(n.inputs[0])).filter(|n| n.op == Op::MatMul) else { return Ok(None) };
+    let [weights, values] = [0, 1].map(|i| &forms[product.inputs[i].index()]);
+    let Form::Rows { axis: 1, parts } = weights else { return Ok(None) };
+    let mut rows = Vec::new();
+    for part in parts {
+        let own = match part {
+            Form::Softmax(scores) => attend_and_project(draft, name, (scores, values), &node.inputs[1..])?,
+            _ => None,
+        };
+        rows.push(match own {
+            Some(rows) => rows,
+            None => {
+                let [heads, rows, _] = part.shape(draft)[..] else { return Ok(None) };
+                let width = values.shape(draft)[2];
+                let product = matmul(draft, name, &[part.clone(), values.clone()])?;
+                let turned = apply(draft, name, &Op::Transpose { perm: vec![1, 0, 2] }, &[product])?;
+                let beside = reshape(draft, name, &turned, &[rows, heads * width])?;
+                linear(draft, name, &beside, &node.inputs[1..])?
+            }
+        });
+    }
+    concat(draft, 0, rows).map(Some)
 }
 
 fn apply(draft: &mut Draft, name: &str, op: &Op, operands: &[Form]) -> Result<Form, GraphError> {

@@ -233,10 +233,15 @@ fn a_transformers_history_is_computed_once_a_request() {
     let model = transformer();
     let split = scope::pass(&model).unwrap();
     assert_same(&split, &model);
-    // Of four rows queries, keys and values, the products of their heads, what they add up to, and its weights.
-    assert_eq!(work(&split.graph)[0], 4 * 8 * 24 + 2 * (4 * 4 * 4) + 2 * (4 * 4 * 4) + 2 * 4 * 4);
-    // Of one row queries, keys and values, and the products of its heads.
-    assert_eq!(work(&split.graph)[1], 8 * 24 + 2 * 4);
+    // Of four rows queries, keys and values, the products of their heads, the linear of their values, what these add up
+    // to, and its weights.
+    assert_eq!(work(&split.graph)[0], 4 * 8 * 24 + 2 * 4 * 4 * 4 + 2 * 4 * 4 * 8 + 2 * 4 * 4 * 8 + 2 * 4 * 4);
+    // Of one row queries, keys and values, the products of its heads, and the linear of its values.
+    assert_eq!(work(&split.graph)[1], 8 * 24 + 2 * 4 + 2 * 4 * 8);
+    // Of a pair, attention: products of heads, of the history's rows what is added up of the history and of the item, of
+    // the item's row its heads and their linear. Then what it was: two linears, a sum, the score.
+    let attention = 2 * (2 * 4 * 4) + 2 * (2 * 4 * 8) + 2 * 5 * 4 + 8 * 8;
+    assert_eq!(work(&split.graph)[2], attention + 2 * (5 * 8 * 16) + 5 * 8 + 16);
     let ops = |op: fn(&Op) -> bool| split.graph.nodes().iter().filter(|n| op(&n.op)).count();
     assert_eq!(ops(|op| matches!(op, Op::Softmax { .. })), 1, "that of the item's own row");
 }
