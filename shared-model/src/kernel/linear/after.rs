@@ -103,9 +103,10 @@ impl Activation {
     /// The rest, over outputs just written.
     pub(super) fn apply_rest(self, out: &mut [f32]) {
         if let Self::Gelu { root, one, half } = self {
-            for y in out {
-                *y = *y * (half * (math::erf(*y / root) + one));
-            }
+            let f = |y: f32| y * (half * (math::erf(y / root) + one));
+            let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+            blocks.iter_mut().for_each(|y| *y = y.map(f));
+            rest.iter_mut().for_each(|y| *y = f(*y));
         }
     }
 }
