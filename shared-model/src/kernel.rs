@@ -14,3 +14,4 @@ pub(crate) mod reduce;
 #[cfg(test)]
 mod reference;
 pub(crate) mod row;
+mod turns;

@@ -3,6 +3,7 @@
 use std::array::from_fn;
 
 use super::lanes::{F32x4, LANES, transpose};
+use super::turns;
 
 /// Registers of rows: one alone would still wait for its last addition.
 const WIDE: usize = 2;
@@ -21,12 +22,12 @@ pub(super) fn fold(
     let chunks = rows.map(|row| row[..len].as_chunks::<LANES>());
     let (whole, rest) = (chunks.map(|(whole, _)| whole), chunks.map(|(_, rest)| rest));
     let mut folded = [F32x4::splat(start); WIDE];
-    for c in 0..len / LANES {
+    turns::each(0..len / LANES, |c| {
         let columns: [_; WIDE] = from_fn(|w| transpose(from_fn(|r| F32x4::load(&whole[w * LANES + r][c]))));
         for i in 0..LANES {
             folded = from_fn(|w| f(w, folded[w], columns[w][i], c * LANES + i));
         }
-    }
+    });
     for i in 0..len % LANES {
         let column = |w: usize| F32x4::load(&from_fn(|r| rest[w * LANES + r][i]));
         folded = from_fn(|w| f(w, folded[w], column(w), len / LANES * LANES + i));

@@ -23,28 +23,21 @@ impl F32x4 {
     /// The lanes that `x` has, zeros after them.
     #[inline(always)]
     pub(crate) fn load_first(x: &[f32]) -> Self {
-        let mut all = [0.0; LANES];
-        for (lane, x) in all.iter_mut().zip(x) {
-            *lane = *x;
-        }
-        Self::load(&all)
+        // One by one: a loop would become a call that copies memory.
+        Self::load(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0)))
     }
 
     /// Writes the lanes that `out` has room for.
     #[inline(always)]
     pub(crate) fn store_first(self, out: &mut [f32]) {
-        let all = self.to_array();
-        for (y, x) in out.iter_mut().zip(all) {
-            *y = x;
+        let [a, b, c, d] = self.to_array();
+        match out {
+            [] => {}
+            [x] => *x = a,
+            [x, y] => (*x, *y) = (a, b),
+            [x, y, z] => (*x, *y, *z) = (a, b, c),
+            [x, y, z, w, ..] => (*x, *y, *z, *w) = (a, b, c, d),
         }
-    }
-}
-
-impl I32x4 {
-    /// The lanes' sum; wraps.
-    #[inline(always)]
-    pub(crate) fn sum(self) -> i32 {
-        self.to_array().into_iter().fold(0, i32::wrapping_add)
     }
 }
 

@@ -1,9 +1,10 @@
-//! `x · wᵀ + b` with full, 8-bit and 4-bit weights, and the activation after it.
+//! `x · wᵀ + b` with full, 8-bit and 4-bit weights, and what follows it row by row.
 //!
 //! Weights are laid out once for the loops of [`products`], which take a few rows by a panel of outputs. With integer
 //! weights the activations of a row are rounded to 16 bits with one scale a row, and the products are summed exactly in
 //! i32: |a| ≤ min(32767, (2³¹ − 1) / max_o Σ|w_o|).
 
+mod after;
 mod layout;
 mod pack;
 mod products;
@@ -15,11 +16,15 @@ use half::f16;
 
 use super::lanes::{F32x4, LANES};
 use crate::tensor::{self, GROUP};
+use after::Beside;
+pub(crate) use after::{Activation, Join, Operand};
 use layout::{Column, PANEL, PairColumn};
 pub(crate) use pack::Packed as Scratch;
 
 /// Rows computed together, each weight read once for them all.
-const ROWS: usize = 4;
+const ROWS: usize = LANES;
+/// Operands that can join a layer's outputs.
+pub(crate) const JOINS: usize = 2;
 const MAX_ACTIVATION: i64 = 32_767;
 
 /// A linear layer, ready to run.
@@ -30,16 +35,6 @@ pub(crate) struct Linear {
     weight: Weight,
     bias: Vec<Column>,
     activation: Activation,
-}
-
-/// What follows the bias.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Activation {
-    None,
-    /// `y <= 0 ? 0 : y`
-    Relu,
-    /// `y < 0 ? slope * y : y`
-    Leaky(f32),
 }
 
 #[derive(Clone, Debug)]
@@ -80,9 +75,7 @@ impl Linear {
         let max_activation = (i64::from(i32::MAX) / heaviest).min(MAX_ACTIVATION) as f32;
         let q: Vec<i16> = q.iter().map(|&w| i16::from(w)).collect();
         let weight = match (scale, offset) {
-            (&[scale], &[offset]) => {
-                Weight::Row8(single::Row8 { q: single::chunks(&q), scale, offset, max_activation })
-            }
+            (&[scale], &[offset]) => Weight::Row8(single::Row8 { q: layout::pairs(&q), scale, offset, max_activation }),
             _ => Weight::Int8 {
                 q: layout::pair_columns(inputs, &q),
                 scale: layout::columns(1, scale, 0.0),
@@ -124,45 +117,65 @@ impl Linear {
         Self { activation, ..self }
     }
 
-    /// Computes one row or several, contiguous in `x` and `out`.
-    pub(crate) fn run(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-        match &self.weight {
-            Weight::Row(w) => single::sums(w, x, out),
-            Weight::Row8(w) => x.chunks_exact(self.inputs).zip(&mut *out).for_each(|(x, y)| *y = w.sum(x)),
-            _ => return self.blocks(x, out, scratch),
+    /// Computes one row or several, contiguous in `x` and `out`, and joins the operands to them in this order.
+    pub(crate) fn run(
+        &self,
+        x: &[f32],
+        operands: [Option<Operand<'_>>; JOINS],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        if let Weight::Row(w) = &self.weight {
+            single::sums(w, x, out);
         }
-        let bias = F32x4::splat(self.bias[0][0].to_array()[0]);
-        let (whole, rest) = out.as_chunks_mut::<LANES>();
-        for y in whole {
-            *y = self.activation.apply(F32x4::load(y) + bias).to_array();
-        }
-        self.activation.apply(F32x4::load_first(rest) + bias).store_first(rest);
-    }
-
-    fn blocks(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let last = out.len() / self.outputs - 1;
         let blocks = x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs));
-        for (x, out) in blocks {
-            if out.len() == ROWS * self.outputs {
-                self.block::<ROWS>(x, out, scratch);
+        for (block, (x, out)) in blocks.enumerate() {
+            let rows = out.len() / self.outputs;
+            let x = from_fn(|r| &x[r.min(rows - 1) * self.inputs..][..self.inputs]);
+            let beside = operands.map(|of| of.map(|of| of.beside(self.outputs, block * ROWS, last)));
+            if rows == 1 {
+                // One row alone takes two panels at once: sums enough that none waits for its last addition.
+                self.block::<1, 2>(x, &beside, out, scratch);
             } else {
-                let rows = x.chunks_exact(self.inputs).zip(out.chunks_exact_mut(self.outputs));
-                rows.for_each(|(x, out)| self.block::<1>(x, out, scratch));
+                self.block::<ROWS, 1>(x, &beside, out, scratch);
             }
+            self.activation.apply_rest(out);
         }
     }
 
-    fn block<const R: usize>(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-        let x: [&[f32]; R] = from_fn(|r| &x[r * self.inputs..][..self.inputs]);
+    /// The first `R` of the rows, `P` panels at once.
+    fn block<const R: usize, const P: usize>(
+        &self,
+        x: [&[f32]; ROWS],
+        beside: &[Option<Beside<'_>>; JOINS],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let panels = self.bias.len();
+        let (many, pairs) = (panels / P * P, layout::pair_count(self.inputs));
         match &self.weight {
-            Weight::Row(_) | Weight::Row8(_) => unreachable!("`run` computes these"),
-            Weight::F32(w) => self.block_f32(x, w, out, scratch),
+            Weight::Row(_) => self.finish_single(F32x4::load_first(out), beside, out),
+            Weight::Row8(w) => self.finish_single(w.sums(x), beside, out),
+            Weight::F32(w) => {
+                let x = scratch.floats(x);
+                for p in (0..many).step_by(P) {
+                    self.panels_f32::<R, P>(p, x, w, beside, out);
+                }
+                for p in many..panels {
+                    self.panels_f32::<R, 1>(p, x, w, beside, out);
+                }
+            }
             Weight::Int8 { q, scale, offset, max_activation } => {
                 let x = scratch.rounded(x, self.inputs, *max_activation);
-                let panels = q.chunks_exact(self.inputs.div_ceil(2)).zip(scale.iter().zip(offset));
+                let panels = q.chunks_exact(pairs).zip(scale.iter().zip(offset));
                 for (p, (q, (s, m))) in panels.enumerate() {
-                    let dots = products::integers(x.pairs, q);
-                    let sum = |r: usize, half: usize| s[half] * dots[r][half].to_f32() + m[half] * x.totals[0][r];
-                    self.finish::<R>(p, out, from_fn(|r| from_fn(|half| sum(r, half) * x.steps[r])));
+                    let dots = products::integers::<R>(x.pairs, q);
+                    let sum = |r: usize, half: usize| {
+                        s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(x.totals[0][r])
+                    };
+                    let sums = from_fn(|r| from_fn(|half| sum(r, half) * F32x4::splat(x.steps[r])));
+                    self.finish::<R>(p, sums, beside, out);
                 }
             }
             Weight::Int4 { q, scale, min } => {
@@ -170,42 +183,55 @@ impl Linear {
                 let x = scratch.rounded(x, GROUP, MAX_ACTIVATION as f32);
                 let groups = x.totals.len();
                 let numbers = scale.chunks_exact(groups).zip(min.chunks_exact(groups));
-                for (p, (q, (scale, min))) in q.chunks_exact(self.inputs.div_ceil(2)).zip(numbers).enumerate() {
+                for (p, (q, (scale, min))) in q.chunks_exact(pairs).zip(numbers).enumerate() {
                     let mut sums = [[F32x4::zero(); 2]; R];
                     let groups = x.pairs.chunks(PAIRS).zip(x.totals).zip(q.chunks(PAIRS).zip(scale.iter().zip(min)));
                     for ((pairs, totals), (q, (s, m))) in groups {
-                        let dots = products::integers(pairs, q);
-                        let sum = |r: usize, half: usize| s[half] * dots[r][half].to_f32() + m[half] * totals[r];
+                        let dots = products::integers::<R>(pairs, q);
+                        let sum = |r: usize, half: usize| {
+                            s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(totals[r])
+                        };
                         sums = from_fn(|r| from_fn(|half| sums[r][half] + sum(r, half)));
                     }
-                    self.finish::<R>(p, out, from_fn(|r| sums[r].map(|sum| sum * x.steps[r])));
+                    let sums = from_fn(|r| sums[r].map(|sum| sum * F32x4::splat(x.steps[r])));
+                    self.finish::<R>(p, sums, beside, out);
                 }
             }
         }
     }
 
-    fn block_f32<const R: usize>(&self, x: [&[f32]; R], w: &[Column], out: &mut [f32], scratch: &mut Scratch) {
-        let x = scratch.floats(x);
-        let panel = |p: usize| &w[p * self.inputs..][..self.inputs];
-        let (panels, mut p) = (self.bias.len(), 0);
-        // One row alone takes two panels at once: sums enough that none waits for its last addition.
-        while R == 1 && p + 1 < panels {
-            let [a, b] = products::floats(x, [panel(p), panel(p + 1)]);
-            self.finish(p, out, a);
-            self.finish(p + 1, out, b);
-            p += 2;
-        }
-        for p in p..panels {
-            let [sums] = products::floats(x, [panel(p)]);
-            self.finish(p, out, sums);
+    fn panels_f32<const R: usize, const P: usize>(
+        &self,
+        first: usize,
+        x: &[[F32x4; ROWS]],
+        w: &[Column],
+        beside: &[Option<Beside<'_>>; JOINS],
+        out: &mut [f32],
+    ) {
+        let panels = from_fn(|p| &w[(first + p) * self.inputs..][..self.inputs]);
+        for (p, sums) in products::floats::<R, P>(x, panels).into_iter().enumerate() {
+            self.finish(first + p, sums, beside, out);
         }
     }
 
-    /// Adds the bias of panel `p` to the sums of `R` rows, applies the activation and writes the outputs.
+    /// Takes the sums of panel `p` for `R` rows to the outputs of as many as there are.
     #[inline(always)]
-    fn finish<const R: usize>(&self, p: usize, out: &mut [f32], sums: [Column; R]) {
-        for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(self.outputs)) {
-            let y: Column = from_fn(|half| self.activation.apply(sums[half] + self.bias[p][half]));
+    fn finish<const R: usize>(
+        &self,
+        p: usize,
+        sums: [Column; R],
+        beside: &[Option<Beside<'_>>; JOINS],
+        out: &mut [f32],
+    ) {
+        let mut y: [Column; R] = sums.map(|sum| from_fn(|half| sum[half] + self.bias[p][half]));
+        if let [Some(of), next] = beside {
+            y = of.apply(p * PANEL, y);
+            if let Some(of) = next {
+                y = of.apply(p * PANEL, y);
+            }
+        }
+        for (y, out) in y.into_iter().zip(out.chunks_exact_mut(self.outputs)) {
+            let y = y.map(|y| self.activation.apply(y));
             let out = &mut out[p * PANEL..];
             if let Some(out) = out.first_chunk_mut::<PANEL>() {
                 y.iter().zip(out.as_chunks_mut().0).for_each(|(y, out)| *out = y.to_array());
@@ -214,16 +240,14 @@ impl Linear {
             }
         }
     }
-}
 
-impl Activation {
-    #[inline(always)]
-    fn apply(self, y: F32x4) -> F32x4 {
-        match self {
-            Self::None => y,
-            Self::Relu => y.relu(),
-            Self::Leaky(slope) => y.or_if_negative(F32x4::splat(slope) * y),
+    /// The same for the only output of each row.
+    fn finish_single(&self, sums: F32x4, beside: &[Option<Beside<'_>>; JOINS], out: &mut [f32]) {
+        let mut y = sums + F32x4::splat(self.bias[0][0].to_array()[0]);
+        for of in beside.iter().flatten() {
+            y = of.apply_single(y);
         }
+        self.activation.apply(y).store_first(out);
     }
 }
 

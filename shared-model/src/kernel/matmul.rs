@@ -2,13 +2,18 @@
 
 use std::array::from_fn;
 
-use super::across;
 use super::lanes::{F32x4, LANES};
+use super::{across, turns};
 
 /// `out[m, n] = Σ_k a[m, k] · b[k, n]`, ascending k.
 pub(crate) fn matmul(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
-    if n < LANES {
-        return narrow(k, n, a, b, out);
+    match n {
+        0 => return,
+        1..LANES if out.len() / n >= across::ROWS => return narrow(k, n, a, b, out),
+        1 => return few::<1>(a, b, out),
+        2 => return few::<2>(a, b, out),
+        3 => return few::<3>(a, b, out),
+        _ => {}
     }
     for (a, out) in a.chunks(LANES * k).zip(out.chunks_mut(LANES * n)) {
         if out.len() == LANES * n {
@@ -41,14 +46,14 @@ fn block<const R: usize>(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f3
 fn columns<const R: usize, const V: usize>(k: usize, n: usize, first: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
     let mut sums = [[F32x4::zero(); V]; R];
     let a: [&[f32]; R] = from_fn(|r| &a[r * k..][..k]);
-    for (i, b) in b.chunks_exact(n).take(k).enumerate() {
+    turns::each(b.chunks_exact(n).take(k).enumerate(), |(i, b)| {
         let (b, _) = b[first..][..V * LANES].as_chunks::<LANES>();
         let b: [F32x4; V] = from_fn(|v| F32x4::load(&b[v]));
         for r in 0..R {
             let a = F32x4::splat(a[r][i]);
             sums[r] = from_fn(|v| sums[r][v] + a * b[v]);
         }
-    }
+    });
     for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(n)) {
         let (out, _) = out[first..][..V * LANES].as_chunks_mut::<LANES>();
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_array());
@@ -67,6 +72,16 @@ fn narrow(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
             }
         }
     });
+}
+
+/// A few columns of a few rows: not enough to fill registers of either.
+fn few<const N: usize>(a: &[f32], b: &[f32], out: &mut [f32]) {
+    let (b, _) = b.as_chunks::<N>();
+    for (a, out) in a.chunks_exact(b.len()).zip(out.as_chunks_mut::<N>().0) {
+        let mut sums = [0.0; N];
+        turns::each(a.iter().zip(b), |(a, b)| sums = from_fn(|c| sums[c] + a * b[c]));
+        *out = sums;
+    }
 }
 
 #[cfg(test)]

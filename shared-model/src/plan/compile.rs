@@ -1,5 +1,7 @@
 //! From a graph and its tensors to a plan: which kernel each node is, and where each value lies.
 
+mod chain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -8,11 +10,12 @@ use super::layout::{self, Span};
 use super::memory::Place;
 use super::step::{Kernel, Step};
 use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
-use crate::graph::{Binary, DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
+use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
 use crate::kernel::linear::{Activation, Linear};
 use crate::kernel::moves::Gather;
 use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
+use chain::{Chain, Chains, Ending};
 
 /// Numbers a block of candidates should take: what a core keeps near.
 const BLOCK_NUMBERS: usize = 1 << 16;
@@ -24,17 +27,23 @@ const MAX_TABLES: usize = 1 << 26;
 
 pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Plan, PlanError> {
     check_tensors(graph, tensors)?;
-    let homes = homes(graph);
+    let chains = Chains::of(graph);
+    let homes = homes(graph, &chains);
     let layout = Layout::of(graph, &homes)?;
     let mut sections = Sections::default();
     let mut tables = 0;
-    for node in graph.nodes() {
-        let Some(kernel) = kernel(graph, node, tensors)? else { continue };
+    for (n, node) in graph.nodes().iter().enumerate() {
+        if chains.absorbed(n).is_some() {
+            continue;
+        }
+        let chain = chains.after(n);
+        let Some(kernel) = kernel(graph, node, chain, tensors)? else { continue };
         tables += kernel.table_len();
         if tables > MAX_TABLES {
             return Err(PlanError::TooLarge { what: "the tables of its steps", numbers: tables });
         }
-        let inputs = operands(node).iter().map(|&v| layout.place(graph, &homes, v)).collect();
+        let joined = chain.joins.iter().map(|(_, v)| v);
+        let inputs = operands(node).iter().chain(joined).map(|&v| layout.place(graph, &homes, v)).collect();
         let step = Step { kernel, inputs, output: layout.place(graph, &homes, node.output) };
         match graph.value(node.output).ty.scope {
             Scope::Const => sections.constant.push(step),
@@ -123,8 +132,9 @@ fn operands(node: &Node) -> &[ValueId] {
     }
 }
 
-/// For each value, the value whose memory it is: itself, or what it only reshapes or activates; `None` for a constant no step reads.
-fn homes(graph: &Graph) -> Vec<Option<ValueId>> {
+/// For each value, the value whose memory it is: itself, what it only reshapes, or the layer that computes it as well;
+/// `None` for a constant no step reads.
+fn homes(graph: &Graph, chains: &Chains) -> Vec<Option<ValueId>> {
     let mut read = vec![false; graph.values().len()];
     for id in graph.nodes().iter().flat_map(operands) {
         read[id.index()] = true;
@@ -133,15 +143,15 @@ fn homes(graph: &Graph) -> Vec<Option<ValueId>> {
     for (id, value) in (0u32..).map(ValueId).zip(graph.values()) {
         homes.push(match value.source {
             Source::Constant if !read[id.index()] => None,
-            Source::Node(n) if is_alias(graph, &graph.nodes()[n]) => homes[graph.nodes()[n].inputs[0].index()],
-            Source::Input | Source::Constant | Source::Node(_) => Some(id),
+            Source::Node(n) => match (&graph.nodes()[n], chains.absorbed(n)) {
+                (_, Some(linear)) => homes[linear.index()],
+                (Node { op: Op::Reshape { .. }, inputs, .. }, None) => homes[inputs[0].index()],
+                _ => Some(id),
+            },
+            Source::Input | Source::Constant => Some(id),
         });
     }
     homes
-}
-
-fn is_alias(graph: &Graph, node: &Node) -> bool {
-    matches!(node.op, Op::Reshape { .. }) || is_absorbed(graph, node)
 }
 
 /// Where the homes lie.
@@ -266,34 +276,13 @@ fn values(tensor: &Tensor) -> Option<Values> {
     }
 }
 
-/// The node whose activation a linear layer can apply itself, for nothing else reads the layer's output.
-fn activation<'a>(graph: &'a Graph, linear: &Node) -> Option<&'a Node> {
-    let mut readers = graph.nodes().iter().filter(|n| n.inputs.contains(&linear.output));
-    let reader = readers.next().filter(|_| readers.next().is_none() && graph.score() != linear.output)?;
-    let applies = match reader.op {
-        Op::Unary(Unary::Relu | Unary::LeakyRelu(_)) => true,
-        Op::Binary(Binary::PRelu) => {
-            let slope = graph.value(reader.inputs[1]);
-            reader.inputs[0] == linear.output && matches!(slope.source, Source::Constant) && slope.ty.len() == 1
-        }
-        _ => false,
-    };
-    applies.then_some(reader)
-}
-
-/// Whether the linear layer before it computes a node.
-fn is_absorbed(graph: &Graph, node: &Node) -> bool {
-    if !matches!(node.op, Op::Unary(_) | Op::Binary(Binary::PRelu)) {
-        return false;
-    }
-    match graph.value(node.inputs[0]).source {
-        Source::Node(n) => graph.nodes()[n].op == Op::Linear && activation(graph, &graph.nodes()[n]).is_some(),
-        Source::Input | Source::Constant => false,
-    }
-}
-
 /// The kernel of a node; `None` for one whose result its operand's memory holds already.
-fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Option<Kernel>, PlanError> {
+fn kernel(
+    graph: &Graph,
+    node: &Node,
+    chain: &Chain,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Option<Kernel>, PlanError> {
     let ty = |i: usize| &graph.value(node.inputs[i]).ty;
     let out = &graph.value(node.output).ty;
     let access = |i: usize| Access::broadcast(&ty(i).shape, &out.shape);
@@ -303,7 +292,6 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
         if floats { Kernel::Gather(gather) } else { Kernel::GatherI32(gather) }
     };
     Ok(Some(match &node.op {
-        _ if is_absorbed(graph, node) => return Ok(None),
         Op::Unary(Unary::Not) => Kernel::Not,
         Op::Unary(f) => Kernel::Unary(*f),
         Op::Clip { min, max } => {
@@ -332,13 +320,18 @@ fn kernel(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
             if floats { Kernel::Concat { outer } } else { Kernel::ConcatI32 { outer } }
         }
         Op::Linear => {
-            let activation = match activation(graph, node).map(|n| (&n.op, &n.inputs[1..])) {
-                Some((Op::Unary(Unary::LeakyRelu(slope)), _)) => Activation::Leaky(*slope),
-                Some((_, &[slope])) => Activation::Leaky(vector(graph, slope, tensors)?[0]),
-                Some(_) => Activation::Relu,
-                None => Activation::None,
+            let number = |id| vector(graph, id, tensors).map(|v| v[0]);
+            let activation = match chain.ending {
+                Ending::None => Activation::None,
+                Ending::Relu => Activation::Relu,
+                Ending::Leaky(slope) => Activation::Leaky(slope),
+                Ending::PRelu(slope) => Activation::Leaky(number(slope)?),
+                Ending::Gelu { root, one, half } => {
+                    Activation::Gelu { root: number(root)?, one: number(one)?, half: number(half)? }
+                }
             };
-            Kernel::Linear(Box::new(linear(graph, node, tensors)?.then(activation)))
+            let linear = linear(graph, node, tensors)?.then(activation);
+            Kernel::Linear(Box::new(linear), chain.joins.iter().map(|&(join, _)| join).collect())
         }
         Op::MatMul => matmul(ty(0), ty(1), out),
         Op::Embedding => {

@@ -3,6 +3,7 @@
 use super::memory::{Memory, Place};
 use super::{Arena, Export, Plan, RunError};
 use crate::encode::Block;
+use crate::kernel::moves;
 
 /// Derived values of items, a row each, exactly as the item section computes them.
 #[derive(Clone, Debug)]
@@ -89,6 +90,6 @@ impl Items<'_> {
 /// The elements of one value, from `start` on in each of the rows.
 fn copy<T: Copy>(rows: &[Option<u32>], table: &[T], width: usize, start: usize, place: Place, out: &mut [T]) {
     for (row, out) in rows.iter().flatten().zip(out.chunks_exact_mut(place.len)) {
-        out.copy_from_slice(&table[*row as usize * width + start..][..place.len]);
+        moves::copy(&table[*row as usize * width + start..][..place.len], out);
     }
 }

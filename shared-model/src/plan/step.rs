@@ -6,7 +6,7 @@ use super::RunError;
 use super::broadcast::Access;
 use super::memory::{Memory, Place, Reading, Rows};
 use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
-use crate::kernel::linear::{self, Linear};
+use crate::kernel::linear::{self, Join, Linear, Operand};
 use crate::kernel::moves::{self, Gather};
 use crate::kernel::reduce::{self, Targets};
 use crate::kernel::{matmul, row};
@@ -59,7 +59,8 @@ pub(super) enum Kernel {
     ConcatI32 {
         outer: usize,
     },
-    Linear(Box<Linear>),
+    /// The layer and how the operands after its input join the outputs.
+    Linear(Box<Linear>, Vec<Join>),
     MatMul {
         k: usize,
         n: usize,
@@ -120,7 +121,13 @@ impl Step {
             Kernel::Concat { outer } => {
                 concat(*outer, &self.inputs.iter().map(|&p| read.floats(p)).collect::<Vec<_>>(), len, out);
             }
-            Kernel::Linear(linear) => linear.run(x(0).data, out, scratch),
+            Kernel::Linear(linear, joins) => {
+                let operand = |i: usize, &join: &Join| {
+                    let Rows { data, len: of_row, per_candidate } = x(i + 1);
+                    Operand { join, data, rows_each: if per_candidate { len / of_row } else { 1 } }
+                };
+                linear.run(x(0).data, std::array::from_fn(|i| joins.get(i).map(|join| operand(i, join))), out, scratch);
+            }
             Kernel::MatMul { k, n, pairs, a, b } => {
                 for (r, out) in out.chunks_exact_mut(len).enumerate() {
                     let (x, y) = (x(0).row(r), x(1).row(r));

@@ -28,12 +28,6 @@ impl F32x4 {
         self.0
     }
 
-    /// `other < self ? other : self`
-    #[inline(always)]
-    pub(crate) fn min(self, other: Self) -> Self {
-        self.with(other, |a, b| if b < a { b } else { a })
-    }
-
     /// `self < other ? other : self`
     #[inline(always)]
     pub(crate) fn max(self, other: Self) -> Self {
@@ -70,6 +64,16 @@ impl F32x4 {
     }
 
     #[inline(always)]
+    pub(crate) fn abs(self) -> Self {
+        Self(self.0.map(f32::abs))
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: I32x4) -> Self {
+        Self(bits.0.map(|x| f32::from_bits(x.cast_unsigned())))
+    }
+
+    #[inline(always)]
     pub(crate) fn to_bits(self) -> I32x4 {
         I32x4(self.0.map(|x| x.to_bits().cast_signed()))
     }
@@ -103,10 +107,27 @@ impl I32x4 {
         F32x4(self.0.map(|x| x as f32))
     }
 
-    /// The lanes of both, which must fit 16 bits.
     #[inline(always)]
-    pub(crate) fn narrow(self, next: Self) -> I16x8 {
-        I16x8(from_fn(|i| (if i < 4 { self.0[i] } else { next.0[i - 4] }) as i16))
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].max(other.0[i])))
+    }
+
+    /// In each lane the low 16 bits of both, those of `high` above.
+    #[inline(always)]
+    pub(crate) fn pair(self, high: Self) -> Self {
+        Self(from_fn(|i| self.0[i] & 0xffff | high.0[i] << 16))
+    }
+
+    /// Each lane, four times.
+    #[inline(always)]
+    pub(crate) fn splat_lanes(self) -> [Self; 4] {
+        self.0.map(Self::splat)
+    }
+
+    /// Each lane as the two numbers of 16 bits that it holds.
+    #[inline(always)]
+    pub(crate) fn as_pairs(self) -> I16x8 {
+        I16x8(from_fn(|i| (self.0[i / 2] >> (16 * (i % 2))) as i16))
     }
 }
 
@@ -114,12 +135,6 @@ impl I16x8 {
     #[inline(always)]
     pub(crate) fn load(x: &[i16; 8]) -> Self {
         Self(*x)
-    }
-
-    /// Each of the pairs, four times.
-    #[inline(always)]
-    pub(crate) fn splat_pairs(self) -> [Self; 4] {
-        from_fn(|pair| Self(from_fn(|i| self.0[2 * pair + i % 2])))
     }
 
     /// `a0 · b0 + a1 · b1`, and so on for the other pairs; wraps.

@@ -34,12 +34,6 @@ impl F32x4 {
         ]
     }
 
-    /// `other < self ? other : self`
-    #[inline(always)]
-    pub(crate) fn min(self, other: Self) -> Self {
-        Self(arch::f32x4_pmin(self.0, other.0))
-    }
-
     /// `self < other ? other : self`
     #[inline(always)]
     pub(crate) fn max(self, other: Self) -> Self {
@@ -83,8 +77,18 @@ impl F32x4 {
     }
 
     #[inline(always)]
+    pub(crate) fn abs(self) -> Self {
+        Self(arch::f32x4_abs(self.0))
+    }
+
+    #[inline(always)]
     pub(crate) fn to_bits(self) -> I32x4 {
         I32x4(self.0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: I32x4) -> Self {
+        Self(bits.0)
     }
 
     /// `[a0, b0, a1, b1]` and `[a2, b2, a3, b3]`
@@ -118,10 +122,32 @@ impl I32x4 {
         F32x4(arch::f32x4_convert_i32x4(self.0))
     }
 
-    /// The lanes of both, which must fit 16 bits.
     #[inline(always)]
-    pub(crate) fn narrow(self, next: Self) -> I16x8 {
-        I16x8(arch::i16x8_narrow_i32x4(self.0, next.0))
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self(arch::i32x4_max(self.0, other.0))
+    }
+
+    /// In each lane the low 16 bits of both, those of `high` above.
+    #[inline(always)]
+    pub(crate) fn pair(self, high: Self) -> Self {
+        Self(arch::i16x8_shuffle::<0, 9, 2, 11, 4, 13, 6, 15>(self.0, arch::i32x4_shl(high.0, 16)))
+    }
+
+    /// Each lane, four times.
+    #[inline(always)]
+    pub(crate) fn splat_lanes(self) -> [Self; 4] {
+        [
+            Self(arch::i32x4_shuffle::<0, 0, 0, 0>(self.0, self.0)),
+            Self(arch::i32x4_shuffle::<1, 1, 1, 1>(self.0, self.0)),
+            Self(arch::i32x4_shuffle::<2, 2, 2, 2>(self.0, self.0)),
+            Self(arch::i32x4_shuffle::<3, 3, 3, 3>(self.0, self.0)),
+        ]
+    }
+
+    /// Each lane as the two numbers of 16 bits that it holds.
+    #[inline(always)]
+    pub(crate) fn as_pairs(self) -> I16x8 {
+        I16x8(self.0)
     }
 }
 
@@ -129,17 +155,6 @@ impl I16x8 {
     #[inline(always)]
     pub(crate) fn load(x: &[i16; 8]) -> Self {
         Self(arch::i16x8(x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]))
-    }
-
-    /// Each of the pairs, four times.
-    #[inline(always)]
-    pub(crate) fn splat_pairs(self) -> [Self; 4] {
-        [
-            Self(arch::i32x4_shuffle::<0, 0, 0, 0>(self.0, self.0)),
-            Self(arch::i32x4_shuffle::<1, 1, 1, 1>(self.0, self.0)),
-            Self(arch::i32x4_shuffle::<2, 2, 2, 2>(self.0, self.0)),
-            Self(arch::i32x4_shuffle::<3, 3, 3, 3>(self.0, self.0)),
-        ]
     }
 
     /// `a0 · b0 + a1 · b1`, and so on for the other pairs; wraps.

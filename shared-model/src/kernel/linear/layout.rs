@@ -2,6 +2,7 @@
 
 use std::array::from_fn;
 
+use super::pack::CHUNK;
 use crate::kernel::lanes::{F32x4, I16x8, LANES};
 
 /// Outputs of a panel.
@@ -9,7 +10,7 @@ pub(super) const PANEL: usize = 8;
 
 /// A number for each output of a panel.
 pub(super) type Column = [F32x4; 2];
-/// Two inputs' integer weights, side by side, for each output of a panel.
+/// Two inputs' integer weights, side by side as the inputs are packed, for each output of a panel.
 pub(super) type PairColumn = [I16x8; 2];
 
 /// `[outputs, inputs]` as `[panels, inputs]`.
@@ -27,7 +28,24 @@ pub(super) fn pair_columns(inputs: usize, weight: &[i16]) -> Vec<PairColumn> {
     let rows: Vec<&[i16]> = weight.chunks_exact(inputs).collect();
     let column = |rows: &[&[i16]], first: usize| -> PairColumn {
         let weight = |o: usize, i: usize| rows.get(o).and_then(|row| row.get(i)).copied().unwrap_or(0);
-        from_fn(|half| I16x8::load(&from_fn(|j| weight(half * LANES + j / 2, first + j % 2))))
+        from_fn(|half| I16x8::load(&from_fn(|j| weight(half * LANES + j / 2, first + j % 2 * LANES))))
     };
-    rows.chunks(PANEL).flat_map(|rows| (0..inputs).step_by(2).map(move |i| column(rows, i))).collect()
+    rows.chunks(PANEL).flat_map(|rows| firsts(inputs).map(move |i| column(rows, i))).collect()
+}
+
+/// One output's weights, in the same pairs.
+pub(super) fn pairs(weight: &[i16]) -> Vec<I16x8> {
+    let pair = |i: usize, j: usize| i / CHUNK * CHUNK + j / 2 + j % 2 * LANES;
+    let of = |i: usize| weight.get(i).copied().unwrap_or(0);
+    (0..weight.len()).step_by(CHUNK).map(|i| I16x8::load(&from_fn(|j| of(pair(i, j))))).collect()
+}
+
+/// The first input of each pair, with as many pairs as whole chunks have.
+fn firsts(inputs: usize) -> impl Iterator<Item = usize> {
+    (0..inputs).step_by(CHUNK).flat_map(|chunk| chunk..chunk + LANES)
+}
+
+/// The pairs of so many inputs.
+pub(super) fn pair_count(inputs: usize) -> usize {
+    inputs.div_ceil(CHUNK) * LANES
 }

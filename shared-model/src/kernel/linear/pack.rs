@@ -1,118 +1,176 @@
-//! The inputs of a few rows as the loops read them: each spread over a register, the rows side by side. With integer
-//! weights they are rounded to 16 bits first, one scale a row.
+//! The inputs of four rows as the loops read them: each spread over a register, the rows side by side. With integer
+//! weights they are rounded to 16 bits first, one scale a row, and two of them share a register.
 
-use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES};
+use std::array::from_fn;
+
+use super::ROWS;
+use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES, transpose};
 use crate::kernel::math::ROUNDER;
+use crate::kernel::turns;
 
-/// Inputs that are rounded together.
+/// Inputs that are rounded together; a pair is one of the first half and the one as far into the second.
 pub(super) const CHUNK: usize = 2 * LANES;
 
 /// Packed rows; reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packed {
-    floats: Vec<F32x4>,
-    pairs: Vec<I16x8>,
-    totals: Vec<F32x4>,
+    floats: Vec<[F32x4; ROWS]>,
+    pairs: Vec<[I16x8; ROWS]>,
+    totals: Vec<[f32; ROWS]>,
 }
 
 /// Rows of rounded inputs.
-pub(super) struct Rounded<'a, const R: usize> {
-    /// `[pairs of inputs]`, at least.
-    pub(super) pairs: &'a [[I16x8; R]],
+pub(super) struct Rounded<'a> {
+    /// `[pairs of inputs, rows]`, zeros after the last input.
+    pub(super) pairs: &'a [[I16x8; ROWS]],
     /// The sum of each part of the inputs.
-    pub(super) totals: &'a [[F32x4; R]],
+    pub(super) totals: &'a [[f32; ROWS]],
     /// What 1 stands for; NaN if an input of the row is not finite.
-    pub(super) steps: [F32x4; R],
+    pub(super) steps: [f32; ROWS],
 }
 
 impl Packed {
-    pub(super) fn floats<const R: usize>(&mut self, x: [&[f32]; R]) -> &[[F32x4; R]] {
-        let inputs = x[0].len();
-        self.floats.resize(R * inputs, F32x4::zero());
-        let (packed, _) = self.floats.as_chunks_mut::<R>();
-        let x = x.map(|x| &x[..inputs]);
-        for (i, packed) in packed.iter_mut().enumerate() {
-            *packed = x.map(|x| F32x4::splat(x[i]));
-        }
+    /// `[inputs, rows]`
+    pub(super) fn floats(&mut self, x: [&[f32]; ROWS]) -> &[[F32x4; ROWS]] {
+        let x = x.map(|row| &row[..x[0].len()]);
+        let packed = room(&mut self.floats, x[0].len(), [F32x4::zero(); ROWS]);
+        turns::each(packed.iter_mut().enumerate(), |(i, packed)| *packed = x.map(|x| F32x4::splat(x[i])));
         packed
     }
 
     /// Rounds to integers of at most `max` and sums parts of `part` inputs, a multiple of [`CHUNK`] unless it is all.
-    pub(super) fn rounded<const R: usize>(&mut self, x: [&[f32]; R], part: usize, max: f32) -> Rounded<'_, R> {
+    pub(super) fn rounded(&mut self, x: [&[f32]; ROWS], part: usize, max: f32) -> Rounded<'_> {
         let inputs = x[0].len();
-        self.pairs.resize(R * inputs.next_multiple_of(CHUNK) / 2, I16x8::load(&[0; 8]));
-        self.totals.resize(R * inputs.div_ceil(part), F32x4::zero());
-        let ((pairs, _), (totals, _)) = (self.pairs.as_chunks_mut::<R>(), self.totals.as_chunks_mut::<R>());
-        let mut steps = [F32x4::zero(); R];
-        for (r, x) in x.into_iter().enumerate() {
-            let Scale { inverse, step } = scale(x, max);
-            steps[r] = F32x4::splat(step);
-            let parts = x.chunks(part).zip(pairs.chunks_mut(part.next_multiple_of(CHUNK) / 2));
-            for ((x, pairs), totals) in parts.zip(&mut *totals) {
-                let (chunks, _) = pairs.as_chunks_mut::<{ CHUNK / 2 }>();
-                let total = round(x, inverse, max, |c, pairs| {
-                    for (rows, pair) in chunks[c].iter_mut().zip(pairs.splat_pairs()) {
-                        rows[r] = pair;
-                    }
-                });
-                totals[r] = F32x4::splat(total as f32);
-            }
+        let pairs = room(&mut self.pairs, inputs.div_ceil(CHUNK) * LANES, [I16x8::load(&[0; 8]); ROWS]);
+        let totals = room(&mut self.totals, inputs.div_ceil(part), [0.0; ROWS]);
+        let Scales { inverses, steps } = scales(x, max);
+        let (chunks, _) = pairs.as_chunks_mut::<LANES>();
+        let of_parts = chunks.chunks_mut(part.div_ceil(CHUNK));
+        for ((p, total), chunks) in totals.iter_mut().enumerate().zip(of_parts) {
+            let x = x.map(|x| &x[p * part..inputs.min((p + 1) * part)]);
+            *total = round(x, inverses, |c, rows| {
+                let rows = rows.map(I32x4::splat_lanes);
+                chunks[c] = from_fn(|pair| from_fn(|r| rows[r][pair].as_pairs()));
+            });
         }
         Rounded { pairs, totals, steps }
     }
 }
 
-/// How a row is rounded.
-pub(super) struct Scale {
-    pub(super) inverse: f32,
-    /// What 1 stands for; NaN if an input is not finite.
-    pub(super) step: f32,
-}
-
-pub(super) fn scale(x: &[f32], max: f32) -> Scale {
-    // Without their signs floats are ordered as their bits are, and what is not a number comes last.
-    let largest = f32::from_bits(x.iter().fold(0, |m, v| m.max(v.abs().to_bits())));
-    let inverse = max / largest;
-    if !largest.is_finite() {
-        Scale { inverse: 0.0, step: f32::NAN }
-    } else if inverse.is_finite() {
-        Scale { inverse, step: largest / max }
-    } else {
-        // All zero, or so small that 16 bits cannot tell it from zero.
-        Scale { inverse: 0.0, step: 0.0 }
+/// The first `len` of a buffer that grows when it must: to empty and fill it each time would take as long as its use.
+fn room<T: Copy>(buffer: &mut Vec<T>, len: usize, filler: T) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, filler);
     }
+    &mut buffer[..len]
 }
 
-/// Rounds numbers, [`CHUNK`] by `CHUNK`, zeros after the last, and gives their sum.
+/// How rows are rounded.
+pub(super) struct Scales {
+    /// What each is multiplied by.
+    pub(super) inverses: [F32x4; ROWS],
+    /// What 1 stands for then; NaN if an input of the row is not finite.
+    pub(super) steps: [f32; ROWS],
+}
+
 #[inline(always)]
-pub(super) fn round(x: &[f32], inverse: f32, max: f32, mut put: impl FnMut(usize, I16x8)) -> i64 {
-    // Chunks of which the sum fits 32 bits.
-    const EXACT: usize = 1 << 12;
-    let mut total = 0;
-    for (part, x) in x.chunks(EXACT * CHUNK).enumerate() {
-        let mut sum = I32x4::splat(0);
-        let mut chunk = |c: usize, x: &[f32; CHUNK]| {
-            let (halves, _) = x.as_chunks::<LANES>();
-            let [a, b] = [&halves[0], &halves[1]].map(|x| nearest(F32x4::load(x) * F32x4::splat(inverse), max));
-            sum = sum + (a + b);
-            put(part * EXACT + c, a.narrow(b));
-        };
-        let (whole, rest) = x.as_chunks::<CHUNK>();
-        whole.iter().enumerate().for_each(|(c, x)| chunk(c, x));
-        if !rest.is_empty() {
-            let mut last = [0.0; CHUNK];
-            last[..rest.len()].copy_from_slice(rest);
-            chunk(whole.len(), &last);
+pub(super) fn scales(x: [&[f32]; ROWS], max: f32) -> Scales {
+    let (largest, max) = (largest(x), F32x4::splat(max));
+    let (mut inverses, mut steps) = ((max / largest).to_array(), (largest / max).to_array());
+    for ((inverse, step), largest) in inverses.iter_mut().zip(&mut steps).zip(largest.to_array()) {
+        if !largest.is_finite() {
+            (*inverse, *step) = (0.0, f32::NAN);
+        } else if !inverse.is_finite() {
+            // All zero, or so small that 16 bits cannot tell it from zero.
+            (*inverse, *step) = (0.0, 0.0);
         }
-        total += i64::from(sum.sum());
     }
-    total
+    Scales { inverses: inverses.map(F32x4::splat), steps }
 }
 
-/// The nearest integers within ±max, ties to even; max < 2²².
+/// The largest number of each row, signs aside; if one is not a number, that.
 #[inline(always)]
-fn nearest(x: F32x4, max: f32) -> I32x4 {
-    let limited = x.max(F32x4::splat(-max)).min(F32x4::splat(max));
-    // The sum's low bits are the integer: those of ROUNDER are zeros.
-    (limited + F32x4::splat(ROUNDER)).to_bits() - F32x4::splat(ROUNDER).to_bits()
+fn largest(x: [&[f32]; ROWS]) -> F32x4 {
+    // Without their signs floats are ordered as their bits are, and what is not a number comes last.
+    let larger = |m: I32x4, x: F32x4| m.max(x.abs().to_bits());
+    let row = |x: &[f32]| {
+        let (chunks, rest) = x.as_chunks::<CHUNK>();
+        let mut m = [I32x4::splat(0); 2];
+        turns::each(chunks.iter(), |x| {
+            let [a, b] = halves(x);
+            m = [larger(m[0], a), larger(m[1], b)];
+        });
+        let [a, b] = first_halves(rest);
+        F32x4::from_bits(larger(m[0], a).max(larger(m[1], b)))
+    };
+    let [a, b, c, d] = transpose(x.map(row)).map(F32x4::to_bits);
+    F32x4::from_bits(a.max(b).max(c.max(d)))
+}
+
+/// Rounds numbers and gives their sums. What is put are a chunk's pairs of each row, zeros after the last.
+#[inline(always)]
+pub(super) fn round(
+    x: [&[f32]; ROWS],
+    inverses: [F32x4; ROWS],
+    mut put: impl FnMut(usize, [I32x4; ROWS]),
+) -> [f32; ROWS] {
+    /// Chunks of which the sums fit 32 bits.
+    const EXACT: usize = 1 << 12;
+    let ones = I16x8::load(&[1; CHUNK]);
+    let mut totals = [0i64; ROWS];
+    for (part, x) in parts(x, EXACT * CHUNK).enumerate() {
+        let mut sums = [I32x4::splat(0); ROWS];
+        let mut chunk = |c: usize, x: [[F32x4; 2]; ROWS]| {
+            let rows = from_fn(|r| {
+                let [a, b] = x[r].map(|x| nearest(x * inverses[r]));
+                a.pair(b)
+            });
+            sums = from_fn(|r| sums[r] + rows[r].as_pairs().dot(ones));
+            put(part * EXACT + c, rows);
+        };
+        let whole = x.map(|row| row[..x[0].len()].as_chunks::<CHUNK>().0);
+        turns::each(0..whole[0].len(), |c| chunk(c, whole.map(|x| halves(&x[c]))));
+        let rest = x.map(|x| x.as_chunks::<CHUNK>().1);
+        if !rest[0].is_empty() {
+            chunk(whole[0].len(), rest.map(first_halves));
+        }
+        for (total, sum) in totals.iter_mut().zip(sum_each(sums)) {
+            *total += i64::from(sum);
+        }
+    }
+    totals.map(|total| total as f32)
+}
+
+/// The rows in parts of so many numbers.
+fn parts(x: [&[f32]; ROWS], len: usize) -> impl Iterator<Item = [&[f32]; ROWS]> {
+    let inputs = x[0].len();
+    (0..inputs).step_by(len).map(move |first| x.map(|x| &x[first..inputs.min(first + len)]))
+}
+
+/// The sum of each register's lanes; wraps.
+#[inline(always)]
+pub(super) fn sum_each(x: [I32x4; ROWS]) -> [i32; ROWS] {
+    let [a, b, c, d] = transpose(x.map(F32x4::from_bits)).map(F32x4::to_bits);
+    ((a + b) + (c + d)).to_array()
+}
+
+/// The nearest integer, ties to even, in the low 16 bits.
+///
+/// Those of `ROUNDER` are zeros. A scaled input is at most `max` but for the rounding of `max / largest` and of the
+/// product, together less than max / 2²¹ < 1/2 even where the quotient is denormal: it rounds to at most `max` unlimited.
+#[inline(always)]
+fn nearest(x: F32x4) -> I32x4 {
+    (x + F32x4::splat(ROUNDER)).to_bits()
+}
+
+#[inline(always)]
+fn halves(x: &[f32; CHUNK]) -> [F32x4; 2] {
+    let (halves, _) = x.as_chunks::<LANES>();
+    [&halves[0], &halves[1]].map(F32x4::load)
+}
+
+/// The same of what is less than a chunk, zeros after it.
+#[inline(always)]
+fn first_halves(x: &[f32]) -> [F32x4; 2] {
+    [x, x.get(LANES..).unwrap_or_default()].map(F32x4::load_first)
 }

@@ -2,28 +2,28 @@
 
 use std::array::from_fn;
 
+use super::ROWS;
 use super::layout::{Column, PairColumn};
 use crate::kernel::lanes::{F32x4, I16x8, I32x4};
+use crate::kernel::turns;
 
-/// `Σ_k x[k][r] · panels[p][k]`, ascending k.
+/// `Σ_k x[k][r] · panels[p][k]` for the first `R` rows, ascending k.
 #[inline(always)]
-pub(super) fn floats<const R: usize, const P: usize>(x: &[[F32x4; R]], panels: [&[Column]; P]) -> [[Column; R]; P] {
+pub(super) fn floats<const R: usize, const P: usize>(x: &[[F32x4; ROWS]], panels: [&[Column]; P]) -> [[Column; R]; P] {
     let mut sums = [[[F32x4::zero(); 2]; R]; P];
     let panels = panels.map(|panel| &panel[..x.len()]);
-    for (k, x) in x.iter().enumerate() {
-        for (sums, panel) in sums.iter_mut().zip(panels) {
-            *sums = from_fn(|r| from_fn(|half| sums[r][half] + x[r] * panel[k][half]));
-        }
-    }
+    turns::each(x.iter().enumerate(), |(k, x)| {
+        sums = from_fn(|p| from_fn(|r| from_fn(|half| sums[p][r][half] + x[r] * panels[p][k][half])));
+    });
     sums
 }
 
-/// The exact sums of the products of rounded inputs and a panel's weights.
+/// The exact sums of the products of rounded inputs of the first `R` rows and a panel's weights.
 #[inline(always)]
-pub(super) fn integers<const R: usize>(x: &[[I16x8; R]], panel: &[PairColumn]) -> [[I32x4; 2]; R] {
+pub(super) fn integers<const R: usize>(x: &[[I16x8; ROWS]], panel: &[PairColumn]) -> [[I32x4; 2]; R] {
     let mut sums = [[I32x4::splat(0); 2]; R];
-    for (x, weights) in x.iter().zip(panel) {
+    turns::each(x.iter().zip(panel), |(x, weights)| {
         sums = from_fn(|r| from_fn(|half| sums[r][half] + weights[half].dot(x[r])));
-    }
+    });
     sums
 }

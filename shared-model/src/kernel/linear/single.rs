@@ -1,10 +1,13 @@
-//! A layer of one output: registers of inputs or rows, where others have registers of outputs.
+//! A layer of one output: registers of rows, where others have registers of outputs.
 
-use super::pack::{self, CHUNK};
+use std::array::from_fn;
+
+use super::ROWS;
+use super::pack::{self, Scales};
 use crate::kernel::across;
 use crate::kernel::lanes::{F32x4, I16x8, I32x4};
 
-/// One row of 8-bit weights.
+/// One row of 8-bit weights, paired as inputs are.
 #[derive(Clone, Debug)]
 pub(super) struct Row8 {
     pub(super) q: Vec<I16x8>,
@@ -13,19 +16,18 @@ pub(super) struct Row8 {
     pub(super) max_activation: f32,
 }
 
-/// A row of integers, zeros after the last.
-pub(super) fn chunks(q: &[i16]) -> Vec<I16x8> {
-    q.chunks(CHUNK).map(|q| I16x8::load(&std::array::from_fn(|i| q.get(i).copied().unwrap_or(0)))).collect()
-}
-
 impl Row8 {
-    /// The sum of one row of inputs, before the bias.
-    pub(super) fn sum(&self, x: &[f32]) -> f32 {
-        let pack::Scale { inverse, step } = pack::scale(x, self.max_activation);
+    /// The sums of rows of inputs, before the bias.
+    pub(super) fn sums(&self, x: [&[f32]; ROWS]) -> F32x4 {
+        let Scales { inverses, steps } = pack::scales(x, self.max_activation);
+        let mut dots = [I32x4::splat(0); ROWS];
         // No part of the exact sum is larger than the whole may be, so its parts may be added in any order.
-        let mut dots = I32x4::splat(0);
-        let total = pack::round(x, inverse, self.max_activation, |c, x| dots = dots + x.dot(self.q[c]));
-        (self.scale * dots.sum() as f32 + self.offset * total as f32) * step
+        let totals = pack::round(x, inverses, |c, rows| {
+            dots = from_fn(|r| dots[r] + rows[r].as_pairs().dot(self.q[c]));
+        });
+        let dots = F32x4::load(&pack::sum_each(dots).map(|dot| dot as f32));
+        let [scale, offset] = [self.scale, self.offset].map(F32x4::splat);
+        (scale * dots + offset * F32x4::load(&totals)) * F32x4::load(&steps)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The layer against its definition, bit for bit, and what it means.
 
 use super::*;
-use crate::kernel::reference;
 use crate::kernel::reference::{Numbers, assert_same};
+use crate::kernel::{math, reference};
 
 /// Rows, inputs and outputs around every border of a block, and a layer of a usual size.
 fn shapes() -> impl Iterator<Item = [usize; 3]> {
@@ -24,7 +24,7 @@ fn f32_has_the_bits_of_its_definition() {
         let x = numbers.any(rows * inputs);
         for bias in [None, Some(&bias[..])] {
             let mut got = vec![0.0; rows * outputs];
-            Linear::f32(inputs, outputs, &weight, bias).run(&x, &mut got, &mut Scratch::default());
+            Linear::f32(inputs, outputs, &weight, bias).run(&x, [None; JOINS], &mut got, &mut Scratch::default());
             let want = reference::linear_f32(inputs, &weight, bias, &x);
             assert_same(&got, &want, &format!("{rows} x {inputs} x {outputs}"));
         }
@@ -40,7 +40,7 @@ fn int8_has_the_bits_of_its_definition() {
         let (bias, x) = (numbers.any(outputs), numbers.rows(rows, inputs));
         for bias in [None, Some(&bias[..])] {
             let mut got = vec![0.0; rows * outputs];
-            Linear::int8(inputs, &q, &scale, &offset, bias).run(&x, &mut got, &mut Scratch::default());
+            Linear::int8(inputs, &q, &scale, &offset, bias).run(&x, [None; JOINS], &mut got, &mut Scratch::default());
             let want = reference::linear_int8(inputs, &q, &scale, &offset, bias, &x);
             assert_same(&got, &want, &format!("{rows} x {inputs} x {outputs}"));
         }
@@ -58,7 +58,12 @@ fn int4_has_the_bits_of_its_definition() {
         let (bias, x) = (numbers.any(outputs), numbers.rows(rows, inputs));
         for bias in [None, Some(&bias[..])] {
             let mut got = vec![0.0; rows * outputs];
-            Linear::int4(inputs, outputs, &q, &scale, &min, bias).run(&x, &mut got, &mut Scratch::default());
+            Linear::int4(inputs, outputs, &q, &scale, &min, bias).run(
+                &x,
+                [None; JOINS],
+                &mut got,
+                &mut Scratch::default(),
+            );
             let want = reference::linear_int4(inputs, &q, &scale, &min, bias, &x);
             assert_same(&got, &want, &format!("{rows} x {inputs} x {outputs}"));
         }
@@ -72,7 +77,7 @@ fn scratch_of_a_larger_layer_is_no_trouble() {
         let q: Vec<i8> = (0..3 * inputs).map(|_| numbers.bits() as i8).collect();
         let x = numbers.rows(rows, inputs);
         let mut got = vec![0.0; rows * 3];
-        Linear::int8(inputs, &q, &[1.0; 3], &[0.5; 3], None).run(&x, &mut got, &mut scratch);
+        Linear::int8(inputs, &q, &[1.0; 3], &[0.5; 3], None).run(&x, [None; JOINS], &mut got, &mut scratch);
         assert_same(&got, &reference::linear_int8(inputs, &q, &[1.0; 3], &[0.5; 3], None, &x), "a reused scratch");
     }
 }
@@ -82,7 +87,7 @@ fn f32_sums_in_ascending_order_and_adds_the_bias_last() {
     let weight: Vec<f32> = (0..17 * 3).map(|i| (i as f32).sin()).collect();
     let (x, bias) = ([1e8f32, 1.0, -1e8], vec![0.25f32; 17]);
     let mut out = [0.0; 17];
-    Linear::f32(3, 17, &weight, Some(&bias)).run(&x, &mut out, &mut Scratch::default());
+    Linear::f32(3, 17, &weight, Some(&bias)).run(&x, [None; JOINS], &mut out, &mut Scratch::default());
     for (o, y) in out.iter().enumerate() {
         let mut sum = 0.0f32;
         for k in 0..3 {
@@ -98,7 +103,7 @@ fn int8_is_close_to_its_meaning() {
     let (scale, offset) = ([0.01f32, 0.02], [0.3f32, -0.1]);
     let x: Vec<f32> = (0..20).map(|i| (i as f32 * 0.7).cos()).collect();
     let mut out = [0.0; 2];
-    Linear::int8(20, &q, &scale, &offset, None).run(&x, &mut out, &mut Scratch::default());
+    Linear::int8(20, &q, &scale, &offset, None).run(&x, [None; JOINS], &mut out, &mut Scratch::default());
     for o in 0..2 {
         let want: f32 = (0..20).map(|i| x[i] * (f32::from(q[o * 20 + i]) * scale[o] + offset[o])).sum();
         assert!((out[o] - want).abs() < 1e-4, "{} for {want}", out[o]);
@@ -110,7 +115,7 @@ fn int4_groups_have_their_own_scale() {
     let q = [0x21u8; 40 / 2].to_vec();
     let (scale, min) = ([1.0, 0.5].map(f16::from_f32), [0.0, -1.0].map(f16::from_f32));
     let mut out = [0.0];
-    Linear::int4(40, 1, &q, &scale, &min, None).run(&[1.0; 40], &mut out, &mut Scratch::default());
+    Linear::int4(40, 1, &q, &scale, &min, None).run(&[1.0; 40], [None; JOINS], &mut out, &mut Scratch::default());
     // 32 weights alternate 1, 2; 8 weights alternate -0.5, 0.
     assert!((out[0] - (48.0 - 2.0)).abs() < 1e-3, "{}", out[0]);
 }
@@ -119,7 +124,12 @@ fn int4_groups_have_their_own_scale() {
 fn heavy_weights_limit_the_activations_so_that_sums_stay_exact() {
     let q = vec![127i8; 4096];
     let mut out = [0.0];
-    Linear::int8(4096, &q, &[1.0], &[0.0], None).run(&vec![1.0; 4096], &mut out, &mut Scratch::default());
+    Linear::int8(4096, &q, &[1.0], &[0.0], None).run(
+        &vec![1.0; 4096],
+        [None; JOINS],
+        &mut out,
+        &mut Scratch::default(),
+    );
     assert!((out[0] / (127.0 * 4096.0) - 1.0).abs() < 1e-3, "{}", out[0]);
 }
 
@@ -128,7 +138,7 @@ fn a_value_that_is_not_finite_gives_no_number() {
     let layer = Linear::int8(2, &[1, 1], &[1.0], &[0.5], None);
     for bad in [f32::NAN, f32::INFINITY] {
         let mut out = [0.0];
-        layer.run(&[bad, 1.0], &mut out, &mut Scratch::default());
+        layer.run(&[bad, 1.0], [None; JOINS], &mut out, &mut Scratch::default());
         assert!(out[0].is_nan());
     }
 }
@@ -136,7 +146,7 @@ fn a_value_that_is_not_finite_gives_no_number() {
 #[test]
 fn zeros_stay_zero() {
     let mut out = [1.0];
-    Linear::int8(2, &[1, 1], &[1.0], &[0.5], None).run(&[0.0, -0.0], &mut out, &mut Scratch::default());
+    Linear::int8(2, &[1, 1], &[1.0], &[0.5], None).run(&[0.0, -0.0], [None; JOINS], &mut out, &mut Scratch::default());
     assert_eq!(out, [0.0]);
 }
 
@@ -152,9 +162,76 @@ fn an_activation_has_the_bits_of_one_afterwards() {
         ] {
             let mut got = vec![0.0; rows * outputs];
             let layer = Linear::f32(9, outputs, &weight, None).then(activation);
-            layer.run(&x, &mut got, &mut Scratch::default());
+            layer.run(&x, [None; JOINS], &mut got, &mut Scratch::default());
             let want: Vec<f32> = want.iter().map(|&y| f(y)).collect();
             assert_same(&got, &want, &format!("{activation:?}, {rows} x {outputs}"));
         }
+    }
+}
+
+#[test]
+fn what_joins_has_the_bits_of_steps_afterwards() {
+    let mut numbers = Numbers::new();
+    for (rows, outputs) in
+        [1, 2, 3, 4, 6, 9, 12].into_iter().flat_map(|rows| (1..19).map(move |outputs| (rows, outputs)))
+    {
+        let (weight, x) = (numbers.usual(outputs * 9), numbers.usual(rows * 9));
+        let sums = reference::linear_f32(9, &weight, None, &x);
+        // A row each, one for every three, the same few over and over, one for all.
+        for (rows_each, of) in [(1, rows), (3, rows.div_ceil(3)), (1, 3), (1, 1)] {
+            let data = [(); 2].map(|()| numbers.any(of * outputs));
+            for joins in [[Join::Add, Join::Add], [Join::Multiply, Join::Add], [Join::Add, Join::Multiply]] {
+                for count in 1..=JOINS {
+                    let operands =
+                        from_fn(|i| (i < count).then(|| Operand { join: joins[i], data: &data[i], rows_each }));
+                    let mut got = vec![0.0; rows * outputs];
+                    let layer = Linear::f32(9, outputs, &weight, None).then(Activation::Relu);
+                    layer.run(&x, operands, &mut got, &mut Scratch::default());
+                    let mut want = sums.clone();
+                    for (i, want) in want.iter_mut().enumerate() {
+                        for (join, data) in joins.iter().zip(&data).take(count) {
+                            let other = data[i / outputs / rows_each % of * outputs + i % outputs];
+                            *want = if *join == Join::Add { *want + other } else { *want * other };
+                        }
+                        *want = if *want <= 0.0 { 0.0 } else { *want };
+                    }
+                    assert_same(&got, &want, &format!("{joins:?}, {rows} x {outputs}, {of} rows"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_has_the_bits_of_steps_afterwards() {
+    let mut numbers = Numbers::new();
+    for (rows, outputs) in [(1, 1), (3, 7), (4, 8), (5, 33), (9, 64)] {
+        let (weight, x) = (numbers.any(outputs * 9), numbers.any(rows * 9));
+        let (root, one, half) = (std::f32::consts::SQRT_2, 1.0, 0.5);
+        let mut got = vec![0.0; rows * outputs];
+        let layer = Linear::f32(9, outputs, &weight, None).then(Activation::Gelu { root, one, half });
+        layer.run(&x, [None; JOINS], &mut got, &mut Scratch::default());
+        let sums = reference::linear_f32(9, &weight, None, &x);
+        let want: Vec<f32> = sums.iter().map(|y| y * (half * (math::erf(y / root) + one))).collect();
+        assert_same(&got, &want, &format!("{rows} x {outputs}"));
+    }
+}
+
+#[test]
+fn the_largest_input_rounds_to_the_limit_and_no_further() {
+    let mut numbers = Numbers::new();
+    for case in 0..20_000 {
+        let bits = numbers.bits() & 0x7fff_ffff;
+        let largest = f32::from_bits(bits);
+        if !largest.is_finite() || largest == 0.0 {
+            continue;
+        }
+        // One weight of 1: the sum is the rounded input.
+        let weight = [i8::MAX; 2].map(|w| if case % 2 == 0 { w } else { 1 });
+        let mut got = [0.0; 2];
+        let layer = Linear::int8(1, &weight, &[1.0; 2], &[0.0; 2], None);
+        layer.run(&[-largest], [None; JOINS], &mut got, &mut Scratch::default());
+        let want = reference::linear_int8(1, &weight, &[1.0; 2], &[0.0; 2], None, &[-largest]);
+        assert_same(&got, &want, &format!("{largest:e}"));
     }
 }

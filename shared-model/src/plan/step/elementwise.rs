@@ -7,6 +7,8 @@ use crate::plan::memory::Rows;
 
 /// Runs not worth a loop of their own.
 const SHORT: usize = 4;
+/// Elements of a turn of a loop: a few registers.
+const BLOCK: usize = 16;
 
 pub(super) fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
     match f {
@@ -58,8 +60,29 @@ pub(super) fn compare<T: Copy + PartialOrd>(
 
 /// Rows of the operand lie as those of the result do, one after the other: a one-input elementwise op sees one slice.
 pub(super) fn each<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
-    for (y, &x) in out.iter_mut().zip(x) {
+    // Blocks, for an engine may look at its clock once a turn of a loop.
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<BLOCK>(), out.as_chunks_mut::<BLOCK>());
+    for (out, x) in out.iter_mut().zip(x) {
+        for (y, &x) in out.iter_mut().zip(x) {
+            *y = f(x);
+        }
+    }
+    for (y, &x) in out_rest.iter_mut().zip(x_rest) {
         *y = f(x);
+    }
+}
+
+fn each_two<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
+    let (a, a_rest) = a.as_chunks::<BLOCK>();
+    let (b, b_rest) = b.as_chunks::<BLOCK>();
+    let (out, out_rest) = out.as_chunks_mut::<BLOCK>();
+    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+        for ((y, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *y = f(a, b);
+        }
+    }
+    for ((y, &a), &b) in out_rest.iter_mut().zip(a_rest).zip(b_rest) {
+        *y = f(a, b);
     }
 }
 
@@ -82,11 +105,7 @@ pub(super) fn zip<T: Copy, U>(
         }
         for (start, out) in (0..).step_by(run).zip(out.chunks_exact_mut(run)) {
             match (p.run(a, start, run), q.run(b, start, run)) {
-                (Run::Each(a), Run::Each(b)) => {
-                    for ((y, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                        *y = f(a, b);
-                    }
-                }
+                (Run::Each(a), Run::Each(b)) => each_two(a, b, out, &f),
                 (Run::Each(a), Run::One(b)) => each(a, out, |a| f(a, b)),
                 (Run::One(a), Run::Each(b)) => each(b, out, |b| f(a, b)),
                 (Run::One(a), Run::One(b)) => out.iter_mut().for_each(|y| *y = f(a, b)),

@@ -1,0 +1,112 @@
+//! What follows the sums of a layer while they are in registers: other values, then an activation.
+
+use super::ROWS;
+use super::layout::{Column, PANEL};
+use crate::kernel::lanes::{F32x4, LANES};
+use crate::kernel::math;
+
+/// The last thing a layer does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Activation {
+    None,
+    /// `y <= 0 ? 0 : y`
+    Relu,
+    /// `y < 0 ? slope * y : y`
+    Leaky(f32),
+    /// `y * (half * (erf(y / root) + one))`
+    Gelu {
+        root: f32,
+        one: f32,
+        half: f32,
+    },
+}
+
+/// How a value joins the outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    Add,
+    Multiply,
+}
+
+/// A value that joins the outputs, in rows as wide as theirs: each for so many rows of outputs, then the next, and from
+/// the last on to the first again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'a> {
+    pub(crate) join: Join,
+    pub(crate) data: &'a [f32],
+    pub(crate) rows_each: usize,
+}
+
+/// The rows of an operand beside some rows of outputs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    join: Join,
+    rows: [&'a [f32]; ROWS],
+}
+
+impl<'a> Operand<'a> {
+    /// Beside the rows from `first` to `last`, which is repeated.
+    pub(super) fn beside(&self, width: usize, first: usize, last: usize) -> Beside<'a> {
+        let row = |r: usize| ((first + r).min(last) / self.rows_each * width) % self.data.len();
+        Beside { join: self.join, rows: std::array::from_fn(|r| &self.data[row(r)..][..width]) }
+    }
+}
+
+impl Beside<'_> {
+    /// Joins the outputs of the panel that begins at `first`.
+    #[inline(always)]
+    pub(super) fn apply<const R: usize>(&self, first: usize, y: [Column; R]) -> [Column; R] {
+        match self.join {
+            Join::Add => self.each(first, y, |y, x| y + x),
+            Join::Multiply => self.each(first, y, |y, x| y * x),
+        }
+    }
+
+    /// Joins the only output of each row.
+    pub(super) fn apply_single(&self, y: F32x4) -> F32x4 {
+        let x = F32x4::load(&self.rows.map(|row| row[0]));
+        match self.join {
+            Join::Add => y + x,
+            Join::Multiply => y * x,
+        }
+    }
+
+    #[inline(always)]
+    fn each<const R: usize>(&self, first: usize, y: [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) -> [Column; R] {
+        std::array::from_fn(|r| {
+            let x = load(&self.rows[r][first..]);
+            [f(y[r][0], x[0]), f(y[r][1], x[1])]
+        })
+    }
+}
+
+/// The first numbers of `x`, zeros after the last.
+#[inline(always)]
+fn load(x: &[f32]) -> Column {
+    match x.first_chunk::<PANEL>() {
+        Some(x) => [0, LANES].map(|at| F32x4::load(x[at..].first_chunk().expect("half a panel"))),
+        None => [x, x.get(LANES..).unwrap_or_default()].map(F32x4::load_first),
+    }
+}
+
+impl Activation {
+    /// What can be done in a register.
+    #[inline(always)]
+    pub(super) fn apply(self, y: F32x4) -> F32x4 {
+        match self {
+            Self::None | Self::Gelu { .. } => y,
+            Self::Relu => y.relu(),
+            Self::Leaky(slope) => y.or_if_negative(F32x4::splat(slope) * y),
+        }
+    }
+
+    /// The rest, over outputs just written.
+    pub(super) fn apply_rest(self, out: &mut [f32]) {
+        if let Self::Gelu { root, one, half } = self {
+            let f = |y: f32| y * (half * (math::erf(y / root) + one));
+            let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+            blocks.iter_mut().for_each(|y| *y = y.map(f));
+            rest.iter_mut().for_each(|y| *y = f(*y));
+        }
+    }
+}
