@@ -39,12 +39,15 @@ pub struct Model {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// A model to one that computes the same.
+type Pass = fn(&Model) -> Result<Model, GraphError>;
+
 /// The same model, split by scope.
 ///
 /// # Errors
 /// A value would be larger than a graph allows.
 pub fn split(model: Model) -> Result<Model, GraphError> {
-    let passes: [fn(&Model) -> Result<Model, GraphError>; 2] = [behind::pass, scope::pass];
+    let passes: [Pass; 2] = [behind::pass, scope::pass];
     let mut best = model;
     for pass in passes {
         let tried = pass(&best)?;

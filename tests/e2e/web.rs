@@ -147,7 +147,7 @@ fn a_package_in_node_does_what_the_native_ladder_does_to_the_bit() {
             assert_eq!(normal(got), normal(want), "{entry} as {tier:?}: {request}");
         }
         assert!((500..requests.len() - 500).contains(&answers), "{answers} answers: some of each are compared");
-        assert!(sure >= 60, "{sure} of them sure");
+        assert!(sure >= 50, "{sure} of them sure");
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_package_in_node_answers_and_escalates_as_pop_does() {
             assert_eq!(normal(climbed), normal(pop), "{request}");
         }
     }
-    assert!(compared >= 600, "{compared} answers of the edge");
+    assert!(compared >= 550, "{compared} answers of the edge");
     let all = ["edge", "merged_origin", "merged_region"].map(str::to_owned);
     assert_eq!(classes, all.into(), "whichever tier answers");
 }
