@@ -223,21 +223,23 @@ impl Linear {
         beside: &[Option<Beside<'_>>; JOINS],
         out: &mut [f32],
     ) {
-        let mut y: [Column; R] = sums.map(|sum| from_fn(|half| sum[half] + self.bias[p][half]));
+        let (first, mut y) = (p * PANEL, sums);
+        for y in &mut y {
+            *y = [y[0] + self.bias[p][0], y[1] + self.bias[p][1]];
+        }
         if let [Some(of), next] = beside {
-            y = of.apply(p * PANEL, y);
+            of.apply(first, &mut y);
             if let Some(of) = next {
-                y = of.apply(p * PANEL, y);
+                of.apply(first, &mut y);
             }
         }
-        for (y, out) in y.into_iter().zip(out.chunks_exact_mut(self.outputs)) {
-            let y = y.map(|y| self.activation.apply(y));
-            let out = &mut out[p * PANEL..];
-            if let Some(out) = out.first_chunk_mut::<PANEL>() {
-                y.iter().zip(out.as_chunks_mut().0).for_each(|(y, out)| *out = y.to_array());
-            } else {
-                y.iter().zip(out.chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
-            }
+        self.activation.apply(&mut y);
+        if first + PANEL > self.outputs {
+            return store_part(&y, first, out.chunks_exact_mut(self.outputs));
+        }
+        for (y, out) in y.iter().zip(out.chunks_exact_mut(self.outputs)) {
+            let (halves, _) = out[first..][..PANEL].as_chunks_mut::<LANES>();
+            (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
         }
     }
 
@@ -247,7 +249,17 @@ impl Linear {
         for of in beside.iter().flatten() {
             y = of.apply_single(y);
         }
-        self.activation.apply(y).store_first(out);
+        let mut y = [[y; 2]];
+        self.activation.apply(&mut y);
+        y[0][0].store_first(out);
+    }
+}
+
+/// Writes a panel that has more outputs than are left.
+#[inline(never)]
+fn store_part<'a>(y: &[Column], first: usize, rows: impl Iterator<Item = &'a mut [f32]>) {
+    for (y, out) in y.iter().zip(rows) {
+        y.iter().zip(out[first..].chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
     }
 }
 

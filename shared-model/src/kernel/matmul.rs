@@ -46,14 +46,14 @@ fn block<const R: usize>(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f3
 fn columns<const R: usize, const V: usize>(k: usize, n: usize, first: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
     let mut sums = [[F32x4::zero(); V]; R];
     let a: [&[f32]; R] = from_fn(|r| &a[r * k..][..k]);
-    turns::each(b.chunks_exact(n).take(k).enumerate(), |(i, b)| {
+    for (i, b) in b.chunks_exact(n).take(k).enumerate() {
         let (b, _) = b[first..][..V * LANES].as_chunks::<LANES>();
         let b: [F32x4; V] = from_fn(|v| F32x4::load(&b[v]));
         for r in 0..R {
             let a = F32x4::splat(a[r][i]);
             sums[r] = from_fn(|v| sums[r][v] + a * b[v]);
         }
-    });
+    }
     for (sums, out) in sums.into_iter().zip(out.chunks_exact_mut(n)) {
         let (out, _) = out[first..][..V * LANES].as_chunks_mut::<LANES>();
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_array());

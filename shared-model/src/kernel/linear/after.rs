@@ -55,7 +55,7 @@ impl<'a> Operand<'a> {
 impl Beside<'_> {
     /// Joins the outputs of the panel that begins at `first`.
     #[inline(always)]
-    pub(super) fn apply<const R: usize>(&self, first: usize, y: [Column; R]) -> [Column; R] {
+    pub(super) fn apply<const R: usize>(&self, first: usize, y: &mut [Column; R]) {
         match self.join {
             Join::Add => self.each(first, y, |y, x| y + x),
             Join::Multiply => self.each(first, y, |y, x| y * x),
@@ -72,11 +72,11 @@ impl Beside<'_> {
     }
 
     #[inline(always)]
-    fn each<const R: usize>(&self, first: usize, y: [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) -> [Column; R] {
-        std::array::from_fn(|r| {
-            let x = load(&self.rows[r][first..]);
-            [f(y[r][0], x[0]), f(y[r][1], x[1])]
-        })
+    fn each<const R: usize>(&self, first: usize, y: &mut [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) {
+        for (y, row) in y.iter_mut().zip(&self.rows) {
+            let [a, b] = load(&row[first..]);
+            *y = [f(y[0], a), f(y[1], b)];
+        }
     }
 }
 
@@ -84,19 +84,28 @@ impl Beside<'_> {
 #[inline(always)]
 fn load(x: &[f32]) -> Column {
     match x.first_chunk::<PANEL>() {
-        Some(x) => [0, LANES].map(|at| F32x4::load(x[at..].first_chunk().expect("half a panel"))),
-        None => [x, x.get(LANES..).unwrap_or_default()].map(F32x4::load_first),
+        Some(x) => {
+            let (halves, _) = x.as_chunks();
+            [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
+        }
+        None => load_part(x),
     }
 }
 
+#[inline(never)]
+fn load_part(x: &[f32]) -> Column {
+    [x, x.get(LANES..).unwrap_or_default()].map(F32x4::load_first)
+}
+
 impl Activation {
-    /// What can be done in a register.
+    /// What can be done in registers.
     #[inline(always)]
-    pub(super) fn apply(self, y: F32x4) -> F32x4 {
+    pub(super) fn apply<const R: usize>(self, y: &mut [Column; R]) {
+        let y = y.as_flattened_mut();
         match self {
-            Self::None | Self::Gelu { .. } => y,
-            Self::Relu => y.relu(),
-            Self::Leaky(slope) => y.or_if_negative(F32x4::splat(slope) * y),
+            Self::None | Self::Gelu { .. } => {}
+            Self::Relu => y.iter_mut().for_each(|y| *y = y.relu()),
+            Self::Leaky(slope) => y.iter_mut().for_each(|y| *y = y.or_if_negative(F32x4::splat(slope) * *y)),
         }
     }
 
