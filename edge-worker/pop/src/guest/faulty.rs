@@ -113,7 +113,7 @@ fn rejects_another_version_of_the_abi() {
     let text = worker("(call $good)")
         .replace(r#""rung_abi") (result i32) (i32.const 2)"#, r#""rung_abi") (result i32) (i32.const 3)"#);
     let fault = Instance::start(&program(&text).expect("a module"), &load()).err().expect("a fault");
-    assert!(fault.to_string().contains("speaks ABI 2"), "{fault}");
+    assert!(fault.to_string().contains("speaks ABI 3"), "{fault}");
 }
 
 #[test]
