@@ -22,7 +22,7 @@ bundles=()
 for model in $models; do
     bundle=target/bench/$model
     fresh=yes
-    for source in target/release/quantize "$features" "$dir/$model.onnx" "$dir/catalog.jsonl" \
+    for source in target/release/quantize target/worker/worker.wasm "$features" "$dir/$model.onnx" "$dir/catalog.jsonl" \
         "$dir/requests.calibration.jsonl" "$dir/requests.gate.jsonl"; do
         [ "$bundle/manifest.json" -nt "$source" ] || fresh=no
     done

@@ -6,4 +6,4 @@ demo=tests/fixtures/demo
 rm -rf target/test-bundle
 target/release/quantize build --model "$demo/movies.onnx" --schema "$demo/features.toml" --catalog "$demo/catalog.jsonl" \
     --calibration "$demo/requests.calibration.jsonl" --gate "$demo/requests.gate.jsonl.gz" \
-    --k 10 --alpha 0.1 --edge-share 0.28 --version test --serial 1 --out target/test-bundle
+    --worker target/worker/worker.wasm --k 10 --alpha 0.1 --edge-share 0.28 --version test --serial 1 --out target/test-bundle

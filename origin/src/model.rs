@@ -77,8 +77,8 @@ impl Loader for Executors {
             Weights::Of(Model { binding, link, fit, lane, .. }) => {
                 Ok(Model { edition, binding: binding.clone(), link: *link, fit: fit.clone(), lane: lane.clone() })
             }
-            Weights::Bytes(bytes) => {
-                let Variant { graph, tensors, .. } = Variant::from_bytes(&bytes)?;
+            Weights::Files(files) => {
+                let Variant { graph, tensors, .. } = Variant::from_bytes(&files.variant)?;
                 let binding = Binding::new(&graph, edition.schema())?;
                 let lane = self.open(&graph, &tensors)?;
                 Ok(Model { edition, binding, link: graph.link(), fit: Fit::of(&graph), lane: Arc::new(lane) })

@@ -1,6 +1,6 @@
 //! `quantize build`: from a trained model to a bundle.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use shared_model::bundle::{Manifest, VariantEntry};
@@ -21,6 +21,7 @@ use crate::score::{Encoding, Scorer, Set};
 use crate::search;
 use crate::source::{self, SourceError};
 use crate::split::{Model, split};
+use crate::worker::{self, Preinitialized};
 use crate::write::{self, Place};
 
 /// Calibration requests that the search for the mix looks at.
@@ -55,6 +56,9 @@ pub struct Options {
     /// The folder of the bundle.
     #[arg(long)]
     pub out: PathBuf,
+    /// The WASM worker that is pre-initialized for the edge and the region; target/worker/worker.wasm if it is there.
+    #[arg(long)]
+    pub worker: Option<PathBuf>,
     /// The version that answers name.
     #[arg(long, default_value = "1")]
     pub version: String,
@@ -100,6 +104,8 @@ pub struct Built {
     pub replays: Vec<Replay>,
     /// Gate and evaluation requests that a tier would send up unscored.
     pub skipped: usize,
+    /// The workers that are pre-initialized.
+    pub workers: Vec<Preinitialized>,
 }
 
 /// The bytes of a variant's tensors.
@@ -119,6 +125,8 @@ pub struct Size {
 /// Names the file, line, node or field at fault; the place of the bundle is left as it was.
 pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let place = Place::reserve(&options.out)?;
+    let found = worker::Source::find(options.worker.as_deref())?;
+    let worker = found.compile()?;
     let (schema, features) = source::schema(&options.schema)?;
     let catalog = source::catalog(&options.catalog, &schema)?;
     let static_list = options.static_list.as_deref().map(source::static_list).transpose()?.unwrap_or_default();
@@ -144,8 +152,14 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
     policies.clone_into(&mut manifest.policies);
     manifest.static_list = static_list;
-    let files = write::common(features, catalog.to_safetensors(&schema));
-    write_bundle(&options.out, place, manifest, files, &variants, &evaluations)?;
+    manifest.variants = variants.iter().zip(&evaluations).map(entry).collect();
+    let mut files = write::common(features, catalog.to_safetensors(&schema));
+    for variant in &variants {
+        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&options.out.join(variant.name.file()), e))?;
+        files.push((variant.name.file(), bytes));
+    }
+    let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
+    place.fill(manifest, &files)?;
 
     let f32_bytes = variants[REFERENCE].tensor_bytes();
     let size = |v: &Variant| Size {
@@ -163,6 +177,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         evaluations,
         replays,
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
+        workers,
     })
 }
 
@@ -232,21 +247,9 @@ pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
     variants.map(|(own, name)| evaluate(*name, &set.requests, (own, REFERENCE), k)).collect()
 }
 
-/// Fills the place: `files` and those of the variants, the manifest last.
-fn write_bundle(
-    out: &Path,
-    place: Place,
-    mut manifest: Manifest,
-    mut files: Vec<(&'static str, Vec<u8>)>,
-    variants: &[Variant; 3],
-    evaluations: &[Evaluation],
-) -> Result<(), Failure> {
-    for (variant, evaluation) in variants.iter().zip(evaluations) {
-        let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();
-        let tensor_bytes = variant.tensor_bytes() as u64;
-        manifest.variants.insert(variant.name, VariantEntry { tensor_bytes, bits, quality: evaluation.quality() });
-        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&out.join(variant.name.file()), e))?;
-        files.push((variant.name.file(), bytes));
-    }
-    Ok(place.fill(manifest, &files)?)
+/// What the manifest says of a variant.
+fn entry((variant, evaluation): (&Variant, &Evaluation)) -> (VariantName, VariantEntry) {
+    let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();
+    let tensor_bytes = variant.tensor_bytes() as u64;
+    (variant.name, VariantEntry { tensor_bytes, bits, quality: evaluation.quality() })
 }

@@ -24,8 +24,10 @@ pub mod schema_init;
 pub mod score;
 pub mod search;
 pub mod simulate;
+pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod worker;
 pub mod write;
 
 pub use failure::Failure;

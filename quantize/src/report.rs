@@ -47,6 +47,12 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
     if built.skipped > 0 {
         let _ = writeln!(text, "{} requests were left out: a tier would send them up unscored", built.skipped);
     }
+    for worker in &built.workers {
+        let _ = match (worker.bytes, &worker.reason) {
+            (Some(bytes), _) => writeln!(text, "{}: a worker that has it all loaded, {bytes} bytes", worker.file),
+            (None, reason) => writeln!(text, "no {}: {}", worker.file, reason.as_deref().unwrap_or_default()),
+        };
+    }
     let _ = write!(text, "{} version {} (serial {}) is in {}", built.model, built.version, built.serial, out.display());
     text
 }

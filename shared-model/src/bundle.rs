@@ -5,9 +5,11 @@
 
 #[cfg(feature = "toml")]
 mod edition;
+mod mark;
 
 #[cfg(feature = "toml")]
-pub use edition::{DELTAS, Edition, EditionError, NotApplied, Obstacle, delta_file};
+pub use edition::{DELTAS, Edition, EditionError, NotApplied, Obstacle, TierFiles, delta_file};
+pub use mark::Mark;
 
 use std::collections::BTreeMap;
 
@@ -143,8 +145,14 @@ impl Bundle {
     ///
     /// # Errors
     /// Names the file and the reason.
-    pub fn read(
+    pub fn read(wanted: &[&str], read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>) -> Result<Self, BundleError> {
+        Self::read_with(wanted, None, read)
+    }
+
+    /// As [`Self::read`], with one more file if the manifest lists it.
+    fn read_with(
         wanted: &[&str],
+        optional: Option<&str>,
         mut read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>,
     ) -> Result<Self, BundleError> {
         let mut fetch = |file: &str, max: u64| {
@@ -157,7 +165,8 @@ impl Bundle {
         let manifest_bytes = fetch(MANIFEST, limits::MAX_MANIFEST_BYTES)?;
         let manifest = Manifest::from_bytes(&manifest_bytes)?;
         let mut files = BTreeMap::new();
-        for &file in wanted {
+        let optional = optional.filter(|file| manifest.files.contains_key(*file));
+        for file in wanted.iter().copied().chain(optional) {
             let entry = manifest.files.get(file).ok_or_else(|| BundleError::Missing(file.to_owned()))?;
             let bytes = fetch(file, entry.bytes)?;
             let got = sha256_hex(&bytes);
@@ -203,9 +212,9 @@ impl Manifest {
             return Err(BundleError::Manifest(what));
         }
         for (file, entry) in &manifest.files {
-            if entry.bytes > limits::MAX_TENSORS_BYTES {
-                let what =
-                    format!("{file} has {} bytes, at most {} are allowed", entry.bytes, limits::MAX_TENSORS_BYTES);
+            let max = if file.ends_with(".wasm") { limits::MAX_WASM_BYTES } else { limits::MAX_TENSORS_BYTES };
+            if entry.bytes > max {
+                let what = format!("{file} has {} bytes, at most {max} are allowed", entry.bytes);
                 return Err(BundleError::Manifest(what));
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Scores here are those before the model's link, in request order. The reference is the scalar f32 plan.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::topk;
@@ -9,81 +10,106 @@ use crate::wire::Tier;
 
 /// When a tier may answer, and what it sends up else: thresholds for one k and one bucket of N, as certified by
 /// `quantize` for the whole ladder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The size of the answer.
+    #[n(0)]
     pub k: u32,
     /// The fewest candidates it holds for.
+    #[n(1)]
     pub n_min: u32,
     /// The most candidates it holds for.
+    #[n(2)]
     pub n_max: u32,
     /// At most this share of tagged answers has another top-k set than the reference.
+    #[n(3)]
     pub alpha: f64,
     /// The probability that the certification errs, in any of a bundle's policies.
+    #[n(4)]
     pub delta: f64,
     /// Of the edge.
+    #[n(5)]
     pub edge: Thresholds,
     /// Of the region.
+    #[n(6)]
     pub region: Thresholds,
     /// Why nothing is certified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(7)]
     pub reason: Option<String>,
     /// What the certification saw.
+    #[n(8)]
     pub evidence: Evidence,
 }
 
 /// What one tier does with its scores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
     /// It answers from this margin on; `None`: never.
+    #[n(0)]
     pub margin: Option<f32>,
     /// Else the candidates nearer to the boundary than this go up; `None`: the request goes up whole.
+    #[n(1)]
     pub doubt: Option<f32>,
 }
 
 /// By which path an answer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
 pub enum Class {
     /// The edge alone.
+    #[n(0)]
     Edge,
     /// The region alone.
+    #[n(1)]
     Region,
     /// The edge, and the region for the candidates in doubt.
+    #[n(2)]
     MergedRegion,
     /// Lower tiers, and the origin for the candidates in doubt.
+    #[n(3)]
     MergedOrigin,
 }
 
 /// What a certification saw.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// Gate requests it was tested on.
+    #[n(0)]
     pub requests: u64,
     /// Their users.
+    #[n(1)]
     pub users: u64,
     /// How many times fewer independent requests they amount to.
+    #[n(2)]
     pub design_effect: f64,
     /// Each class that is in use, by the tier at which requests enter the ladder.
+    #[n(3)]
     pub classes: Vec<ClassEvidence>,
 }
 
 /// What a certification saw of one class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields)]
 pub struct ClassEvidence {
     /// Where the requests enter.
+    #[n(0)]
     pub entry: Tier,
     /// The class.
+    #[n(1)]
     pub class: Class,
     /// Gate requests answered so.
+    #[n(2)]
     pub answered: u64,
     /// Those of them with another top-k set than the reference.
+    #[n(3)]
     pub errors: u64,
     /// The upper Clopper-Pearson bound on the error.
+    #[n(4)]
     pub bound: f64,
 }
 

@@ -20,7 +20,7 @@ mod resume;
 mod similarity;
 
 pub use fallback::{Fallback, by_popularity, without_model};
-pub use load::{LoadError, Parts};
+pub use load::{LoadError, Loaded, Parts, Payload, Terms};
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
 use minicbor::{Decode, Encode};

@@ -14,6 +14,8 @@ pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 pub const MAX_SCHEMA_BYTES: u64 = 16 << 20;
 /// Bytes of one variant or of the catalog.
 pub const MAX_TENSORS_BYTES: u64 = 4 << 30;
+/// Bytes of one WASM module: a worker, with or without what it is loaded with.
+pub const MAX_WASM_BYTES: u64 = 64 << 20;
 /// Features of one schema.
 pub const MAX_FEATURES: usize = 1024;
 /// Values of one vocabulary given in the schema.

@@ -74,6 +74,16 @@ impl VariantName {
             Self::F32 => "origin.f32.safetensors",
         }
     }
+
+    /// The worker that runs it, pre-initialized; a bundle may do without. No worker runs at the origin.
+    #[must_use]
+    pub fn worker_file(self) -> Option<&'static str> {
+        match self {
+            Self::W4 => Some("edge.w4.wasm"),
+            Self::W8 => Some("region.w8.wasm"),
+            Self::F32 => None,
+        }
+    }
 }
 
 /// A model that can be run: its graph and the tensors of its constants, by name.

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Which rooms alone may use a package directly.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("wasmtime", &["pop", "quantize"]),
+    ("wasmtime-wizer", &["quantize"]),
     ("burn", &["origin"]),
     ("wasm-bindgen", &["edge-worker"]),
     ("wasm-bindgen-cli-support", &["rung-bindgen"]),

@@ -11,6 +11,7 @@ mod layers;
 mod levels;
 mod outcomes;
 mod parity;
+mod preinitialized;
 mod requests;
 mod swap;
 mod transport;

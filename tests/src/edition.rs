@@ -13,5 +13,6 @@ use crate::client::Error;
 /// It is not a bundle.
 pub fn read(folder: &Path, variant: VariantName) -> Result<(Edition, Vec<u8>), Error> {
     let file = |file: &str, _| std::fs::read(folder.join(file)).map_err(|error| error.to_string());
-    Ok(Edition::read(variant, file)?)
+    let (edition, files) = Edition::read(variant, file)?;
+    Ok((edition, files.variant))
 }

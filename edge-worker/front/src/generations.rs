@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use shared_model::bundle::Edition;
+use shared_model::bundle::{Edition, TierFiles};
 use shared_model::variant::VariantName;
 use shared_model::wire::Stamp;
 
@@ -76,8 +76,8 @@ pub trait Loader: Send + Sync + 'static {
 /// What an edition's weights are.
 #[derive(Debug)]
 pub enum Weights<'a, M> {
-    /// The verified bytes of the variant's file.
-    Bytes(Vec<u8>),
+    /// The variant, and the worker that has it, where there is one.
+    Files(TierFiles),
     /// Those of this model: the bundle is the same, its catalog has changed.
     Of(&'a M),
 }

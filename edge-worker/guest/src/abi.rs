@@ -3,8 +3,9 @@
 //! ```text
 //! rung_abi()                     version of this contract
 //! rung_input(len)  -> address    room for one input; valid until the next call that takes it; 0: too long
-//! rung_load(part, len) -> status         takes the input as a part: 0 manifest, 1 schema, 2 variant, 3 catalog
-//! rung_start(tier, candidates, k, item_bytes) -> status    tier: 0 edge, 1 region; then the tier's limits
+//! rung_load(part, len) -> status         takes the input as a part: 0 schema, 1 variant, 2 catalog
+//! rung_start(tier, item_bytes) -> status makes a worker of the parts; tier: 0 edge, 1 region; then the items' memory
+//! rung_begin(tier, len) -> status        takes the input as `[Terms, TierLimits]`: from here on it ranks
 //! rung_rank(len)   -> reply      takes the input as a `Call`
 //! rung_resume(len) -> reply      takes the input as `[held, Outcome]`
 //! rung_error()     -> reply      the text of the last failure; after a trap, that of the panic
@@ -12,12 +13,12 @@
 //!
 //! A status is 0 when all is well. A reply is `address << 32 | length`, valid until the next call; 0 is a failure. The
 //! worker owns every buffer, so a host that forgets one leaks nothing and there is nothing to free.
+//!
+//! What takes long is done when `rung_start` returns, so a snapshot is taken there; its host goes on with `rung_begin`.
 
 #![expect(unsafe_code, reason = "`no_mangle` is an unsafe attribute; there is no unsafe block")]
 
 use std::cell::RefCell;
-
-use shared_model::ladder::TierLimits;
 
 use crate::worker::{Part, Worker, WorkerError};
 
@@ -73,9 +74,15 @@ extern "C" fn rung_load(part: u32, len: u32) -> u32 {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn rung_start(tier: u32, max_candidates: u32, max_k: u32, item_table_bytes: u32) -> u32 {
-    let limits = TierLimits { max_candidates, max_k, item_table_bytes };
-    STATE.with_borrow_mut(|state| status(state.worker.start(tier, limits)))
+extern "C" fn rung_start(tier: u32, item_table_bytes: u32) -> u32 {
+    STATE.with_borrow_mut(|state| status(state.worker.start(tier, item_table_bytes)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn rung_begin(tier: u32, len: u32) -> u32 {
+    STATE.with_borrow_mut(|State { worker, input, .. }| {
+        status(worker.begin(tier, &input[..input.len().min(len as usize)]))
+    })
 }
 
 #[unsafe(no_mangle)]

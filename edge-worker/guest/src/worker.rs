@@ -1,8 +1,8 @@
-//! A ladder in the making, then a ladder: what every ABI of the worker is a shell around.
+//! Parts, then what is made of them, then a ladder: what every ABI of the worker is a shell around.
 
 use minicbor::bytes::ByteVec;
-use shared_model::bundle::{CATALOG, MANIFEST};
-use shared_model::ladder::{Ladder, LoadError, Outcome, Parts, TierLimits};
+use shared_model::bundle::CATALOG;
+use shared_model::ladder::{Ladder, LoadError, Loaded, Outcome, Payload, Terms, TierLimits};
 use shared_model::limits;
 use shared_model::wire::{CborError, Tier, from_cbor, to_cbor};
 use thiserror::Error;
@@ -13,8 +13,6 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// What a worker is loaded with, one call each, in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// `manifest.json`.
-    Manifest,
     /// The schema, as JSON.
     Schema,
     /// The file of the tier's variant.
@@ -27,7 +25,7 @@ pub enum Part {
 #[derive(Debug, Error)]
 pub enum WorkerError {
     /// The host speaks of a part that is none.
-    #[error("{0} is not a part of a worker: expected 0 to 3")]
+    #[error("{0} is not a part of a worker: expected 0 to 2")]
     UnknownPart(u32),
     /// The host speaks of a tier that is none.
     #[error("{0} is not the tier of a worker: expected 0 (edge) or 1 (region)")]
@@ -48,9 +46,15 @@ pub enum WorkerError {
     /// The parts are not those of a bundle.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A message came before the start.
-    #[error("the worker was not started")]
+    /// It is to begin before it has started, or again.
+    #[error("the worker was not started, or has begun")]
     NotStarted,
+    /// It is to begin at a tier that it was not started for.
+    #[error("the worker was started for another tier: the bundle is mixed up")]
+    OtherTier,
+    /// A message came before it has begun.
+    #[error("the worker has not begun")]
+    NotBegun,
     /// A message cannot be one.
     #[error("a message of {0} bytes: at most {MAX_MESSAGE_BYTES} are allowed")]
     MessageTooLong(usize),
@@ -59,10 +63,11 @@ pub enum WorkerError {
     Message(#[from] CborError),
 }
 
-/// One worker: parts, until [`Self::start`]; a ladder from then on.
+/// One worker: parts until [`Self::start`], what is made of them until [`Self::begin`], a ladder from then on.
 #[derive(Debug, Default)]
 pub struct Worker {
     parts: [Vec<u8>; Part::ALL.len()],
+    loaded: Option<Loaded>,
     ladder: Option<Ladder>,
 }
 
@@ -70,7 +75,7 @@ impl Worker {
     /// A worker without parts.
     #[must_use]
     pub const fn new() -> Self {
-        Self { parts: [const { Vec::new() }; Part::ALL.len()], ladder: None }
+        Self { parts: [const { Vec::new() }; Part::ALL.len()], loaded: None, ladder: None }
     }
 
     /// Takes a part; the last of a kind counts.
@@ -85,42 +90,64 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes the ladder and lets go of the parts. `tier` is 0 for an edge, 1 for a region.
+    /// Does all that takes long, and lets go of the parts. `tier` is 0 for an edge, 1 for a region.
     ///
     /// # Errors
     /// Names the part at fault.
-    pub fn start(&mut self, tier: u32, limits: TierLimits) -> Result<(), WorkerError> {
-        let tier = match tier {
-            0 => Tier::Edge,
-            1 => Tier::Region,
-            other => return Err(WorkerError::UnknownTier(other)),
-        };
-        let parts = std::mem::take(&mut self.parts);
+    pub fn start(&mut self, tier: u32, item_table_bytes: u32) -> Result<(), WorkerError> {
+        let tier = tier_of(tier)?;
+        let mut parts = std::mem::take(&mut self.parts);
         if let Some(missing) = Part::ALL.into_iter().find(|&part| parts[part as usize].is_empty()) {
             return Err(WorkerError::MissingPart(missing.name()));
         }
-        let [manifest, schema, variant, catalog] = &parts;
-        self.ladder = Some(Ladder::load(tier, limits, Parts { manifest, schema, variant, catalog })?);
+        let [schema, variant, catalog] = &parts;
+        self.loaded = Some(Loaded::new(tier, item_table_bytes, Payload { schema, variant, catalog })?);
+        // A snapshot has the memory as it is, what was freed included: zeros take no room in it.
+        std::hint::black_box(&mut parts).iter_mut().for_each(|part| part.fill(0));
+        std::hint::black_box(&parts);
+        Ok(())
+    }
+
+    /// Makes the ladder, by a bundle's `Terms` and the tier's limits: a pair, as CBOR.
+    ///
+    /// # Errors
+    /// Not started, or for another tier, or not that pair.
+    pub fn begin(&mut self, tier: u32, message: &[u8]) -> Result<(), WorkerError> {
+        let (terms, limits): (Terms, TierLimits) = from_cbor(bounded(message)?)?;
+        let tier = tier_of(tier)?;
+        match self.loaded.take() {
+            Some(loaded) if loaded.tier() == tier => self.ladder = Some(loaded.begin(terms, limits)),
+            Some(_) => return Err(WorkerError::OtherTier),
+            None => return Err(WorkerError::NotStarted),
+        }
         Ok(())
     }
 
     /// From a `Call` to a `Step`, both as CBOR.
     ///
     /// # Errors
-    /// Not started, or not a `Call`.
+    /// Not begun, or not a `Call`.
     pub fn rank(&mut self, call: &[u8]) -> Result<Vec<u8>, WorkerError> {
-        let ladder = self.ladder.as_mut().ok_or(WorkerError::NotStarted)?;
+        let ladder = self.ladder.as_mut().ok_or(WorkerError::NotBegun)?;
         Ok(to_cbor(&ladder.rank(&from_cbor(bounded(call)?)?)))
     }
 
     /// From `[held, Outcome]` to a `Step`, both as CBOR.
     ///
     /// # Errors
-    /// Not started, or not that pair.
+    /// Not begun, or not that pair.
     pub fn resume(&mut self, message: &[u8]) -> Result<Vec<u8>, WorkerError> {
-        let ladder = self.ladder.as_mut().ok_or(WorkerError::NotStarted)?;
+        let ladder = self.ladder.as_mut().ok_or(WorkerError::NotBegun)?;
         let (held, outcome): (ByteVec, Outcome) = from_cbor(bounded(message)?)?;
         Ok(to_cbor(&ladder.resume(&held, outcome)))
+    }
+}
+
+fn tier_of(number: u32) -> Result<Tier, WorkerError> {
+    match number {
+        0 => Ok(Tier::Edge),
+        1 => Ok(Tier::Region),
+        other => Err(WorkerError::UnknownTier(other)),
     }
 }
 
@@ -130,7 +157,7 @@ fn bounded(message: &[u8]) -> Result<&[u8], WorkerError> {
 
 impl Part {
     /// In the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Manifest, Self::Schema, Self::Variant, Self::Catalog];
+    pub const ALL: [Self; 3] = [Self::Schema, Self::Variant, Self::Catalog];
 
     /// The part of a number of the ABI.
     ///
@@ -143,7 +170,6 @@ impl Part {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Manifest => MANIFEST,
             Self::Schema => "the schema",
             Self::Variant => "the variant",
             Self::Catalog => CATALOG,
@@ -152,7 +178,6 @@ impl Part {
 
     fn max_bytes(self) -> u64 {
         match self {
-            Self::Manifest => limits::MAX_MANIFEST_BYTES,
             Self::Schema => limits::MAX_SCHEMA_BYTES,
             Self::Variant | Self::Catalog => limits::MAX_TENSORS_BYTES,
         }
@@ -170,14 +195,14 @@ mod tests {
     use shared_model::ladder::{Call, Step};
     use shared_model::schema::Schema;
     use shared_model::variant::{Variant, VariantName};
-    use shared_model::wire::{Candidate, RankRequest, Reason, Record, TierChoice, Why};
+    use shared_model::wire::{Candidate, Digest, RankRequest, Reason, Record, TierChoice, Why};
 
     use super::*;
 
     const LIMITS: TierLimits = TierLimits { max_candidates: 10, max_k: 10, item_table_bytes: 1 << 20 };
 
     /// The parts of a model that ranks items by their `quality`, in the order of [`Part::ALL`].
-    fn parts() -> [Vec<u8>; 4] {
+    fn parts() -> [Vec<u8>; 3] {
         let schema = r#"{"schema_version":1,"model":"toy",
             "feature":[{"name":"quality","kind":"numeric","scope":"item"}]}"#;
         let schema = Schema::from_json(schema.as_bytes()).expect("a schema");
@@ -189,8 +214,7 @@ mod tests {
         let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).expect("a node");
         let graph = builder.finish(score, Link::Identity).expect("a graph");
         let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() };
-        let manifest = Manifest::new("toy", "7", 1, b"").to_bytes();
-        [manifest, schema.to_json(), variant.to_bytes().expect("a variant"), catalog]
+        [schema.to_json(), variant.to_bytes().expect("a variant"), catalog]
     }
 
     fn started() -> Worker {
@@ -198,7 +222,18 @@ mod tests {
         for (part, bytes) in Part::ALL.into_iter().zip(parts()) {
             worker.load(part, bytes).expect("a part");
         }
-        worker.start(0, LIMITS).expect("a bundle");
+        worker.start(0, LIMITS.item_table_bytes).expect("a bundle");
+        worker
+    }
+
+    fn terms() -> Vec<u8> {
+        let terms = Terms::new(&Manifest::new("toy", "7", 1, b""), Digest([7; 32]));
+        to_cbor(&(terms, LIMITS))
+    }
+
+    fn begun() -> Worker {
+        let mut worker = started();
+        worker.begin(0, &terms()).expect("terms");
         worker
     }
 
@@ -226,18 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn ranks_once_it_has_started() {
-        let step = started().rank(&call(TierChoice::Edge)).expect("a step");
+    fn ranks_once_it_has_begun() {
+        let step = begun().rank(&call(TierChoice::Edge)).expect("a step");
         assert_eq!(ids(&step), (Reason::Asked, vec!["m0".to_owned(), "m1".to_owned()]));
     }
 
     #[test]
     fn goes_on_with_what_another_worker_held() {
-        let step = started().rank(&call(TierChoice::Auto)).expect("a step");
+        let step = begun().rank(&call(TierChoice::Auto)).expect("a step");
         let Step::Escalate { held, message, .. } = from_cbor(&step).expect("a step") else { panic!("it answers") };
         assert_eq!(message.why, Why::NoPolicy);
         let pair = to_cbor(&(<&ByteSlice>::from(&held[..]), Outcome::Gone));
-        let step = started().resume(&pair).expect("a step");
+        let step = begun().resume(&pair).expect("a step");
         assert_eq!(ids(&step), (Reason::UpstreamGone, vec!["m0".to_owned(), "m1".to_owned()]));
     }
 
@@ -248,49 +283,60 @@ mod tests {
             for (part, bytes) in Part::ALL.into_iter().zip(parts()).filter(|(part, _)| *part != missing) {
                 worker.load(part, bytes).expect("a part");
             }
-            let refused = worker.start(0, LIMITS).expect_err("it starts");
+            let refused = worker.start(0, 0).expect_err("it starts");
             assert!(matches!(refused, WorkerError::MissingPart(name) if name == missing.name()), "{refused}");
         }
     }
 
     #[test]
     fn rejects_a_part_that_is_not_of_a_bundle_and_names_it() {
-        let names = ["manifest.json", "features", "edge.w4.safetensors", "catalog.safetensors"];
+        let names = ["features", "edge.w4.safetensors", "catalog.safetensors"];
         for (bad, name) in Part::ALL.into_iter().zip(names) {
             let mut worker = Worker::new();
             for (part, bytes) in Part::ALL.into_iter().zip(parts()) {
                 worker.load(part, if part == bad { b"bad".to_vec() } else { bytes }).expect("a part");
             }
-            let refused = worker.start(0, LIMITS).expect_err("it starts").to_string();
+            let refused = worker.start(0, 0).expect_err("it starts").to_string();
             assert!(refused.starts_with(name), "{refused}");
-            assert!(matches!(worker.rank(&call(TierChoice::Edge)), Err(WorkerError::NotStarted)));
+            assert!(matches!(worker.begin(0, &terms()), Err(WorkerError::NotStarted)));
         }
     }
 
     #[test]
-    fn rejects_a_manifest_longer_than_any() {
-        let long = vec![b' '; usize::try_from(limits::MAX_MANIFEST_BYTES).expect("it fits") + 1];
-        let refused = Worker::new().load(Part::Manifest, long).expect_err("it is taken");
-        assert!(matches!(refused, WorkerError::PartTooLong { part: "manifest.json", .. }), "{refused}");
+    fn rejects_a_schema_longer_than_any() {
+        let long = vec![b' '; usize::try_from(limits::MAX_SCHEMA_BYTES).expect("it fits") + 1];
+        let refused = Worker::new().load(Part::Schema, long).expect_err("it is taken");
+        assert!(matches!(refused, WorkerError::PartTooLong { part: "the schema", .. }), "{refused}");
     }
 
     #[test]
     fn rejects_numbers_that_the_abi_does_not_have() {
-        assert!(matches!(Part::of(4), Err(WorkerError::UnknownPart(4))));
+        assert!(matches!(Part::of(3), Err(WorkerError::UnknownPart(3))));
         for tier in [2, u32::MAX] {
-            assert!(matches!(started().start(tier, LIMITS), Err(WorkerError::UnknownTier(t)) if t == tier));
+            assert!(matches!(started().start(tier, 0), Err(WorkerError::UnknownTier(t)) if t == tier));
+            assert!(matches!(started().begin(tier, &terms()), Err(WorkerError::UnknownTier(t)) if t == tier));
         }
     }
 
     #[test]
-    fn rejects_messages_before_the_start() {
-        assert!(matches!(Worker::new().rank(&call(TierChoice::Edge)), Err(WorkerError::NotStarted)));
-        assert!(matches!(Worker::new().resume(&[]), Err(WorkerError::NotStarted)));
+    fn rejects_messages_before_it_has_begun() {
+        assert!(matches!(started().rank(&call(TierChoice::Edge)), Err(WorkerError::NotBegun)));
+        assert!(matches!(started().resume(&[]), Err(WorkerError::NotBegun)));
+    }
+
+    #[test]
+    fn begins_once_at_the_tier_that_it_was_started_for() {
+        assert!(matches!(Worker::new().begin(0, &terms()), Err(WorkerError::NotStarted)));
+        assert!(matches!(begun().begin(0, &terms()), Err(WorkerError::NotStarted)));
+        assert!(matches!(started().begin(1, &terms()), Err(WorkerError::OtherTier)));
+        let mut worker = started();
+        assert!(matches!(worker.begin(0, b"no terms"), Err(WorkerError::Message(_))));
+        worker.begin(0, &terms()).expect("another try");
     }
 
     #[test]
     fn rejects_what_is_not_a_message_and_goes_on() {
-        let mut worker = started();
+        let mut worker = begun();
         let valid = call(TierChoice::Edge);
         let truncated = &valid[..valid.len() - 1];
         for bytes in [&b""[..], b"not a call", truncated] {
@@ -303,6 +349,6 @@ mod tests {
     #[test]
     fn rejects_a_message_longer_than_any() {
         let long = vec![0; MAX_MESSAGE_BYTES + 1];
-        assert!(matches!(started().rank(&long), Err(WorkerError::MessageTooLong(_))));
+        assert!(matches!(begun().rank(&long), Err(WorkerError::MessageTooLong(_))));
     }
 }

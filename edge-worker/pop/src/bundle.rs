@@ -1,13 +1,15 @@
 //! From an edition of a bundle to guests that rank by it. It is parsed once here as the guest will, so that a bad one is
-//! refused by name; the guests get bytes.
+//! refused by name; the guests get bytes, or are instances of the bundle's own worker, which has them in its memory. That
+//! one has the catalog as bundled, so guests of a later revision get bytes; and it must be of the worker that is
+//! configured, so that all guests give the same bits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use front::Serving;
 use front::generations::{Loader, Weights};
-use shared_model::bundle::Edition;
-use shared_model::ladder::{self, Fallback, Ladder, Parts, TierLimits, without_model};
+use shared_model::bundle::{Edition, TierFiles};
+use shared_model::ladder::{self, Fallback, Loaded, Terms, TierLimits, without_model};
 use shared_model::variant::VariantName;
 use shared_model::wire::{Answer, RankRequest, Reason, Stamp, Tier, Timing};
 use thiserror::Error;
@@ -70,14 +72,35 @@ impl Loader for Guests {
     }
 
     fn load(&self, edition: &Edition, weights: Weights<'_, Model>) -> Result<Model, LoadFault> {
-        let variant = match weights {
-            Weights::Bytes(bytes) => bytes.into(),
-            Weights::Of(model) => model.pool.variant(),
+        let (variant, worker) = match weights {
+            Weights::Files(TierFiles { variant, worker }) => (variant.into(), worker),
+            Weights::Of(model) => (model.pool.variant(), None),
         };
         let (served, load) = prepare(edition, variant, self.tier, self.limits)?;
-        let pool = Pool::start(&self.program, load, self.size, self.metrics.clone());
-        let pool = pool.map_err(|fault| LoadFault::Worker { file: self.wasm.clone(), fault })?;
+        let own = worker.filter(|_| edition.is_as_bundled());
+        let own = own.map(|wasm| self.own_program(&wasm, &load)).transpose()?.flatten();
+        let (program, file) = match &own {
+            Some((program, file)) => (program, Path::new(file)),
+            None => (&self.program, &*self.wasm),
+        };
+        let pool = Pool::start(program, load, self.size, self.metrics.clone());
+        let pool = pool.map_err(|fault| LoadFault::Worker { file: file.to_owned(), fault })?;
         Ok(Model { served, pool })
+    }
+}
+
+impl Guests {
+    /// The bundle's own worker, compiled, and its file; `None` if it cannot stand in for the one that is configured.
+    fn own_program(&self, wasm: &[u8], load: &Load) -> Result<Option<(Program, &'static str)>, LoadFault> {
+        let Some(file) = self.variant().worker_file() else { return Ok(None) };
+        if !self.program.is_in(wasm, load.payload()) {
+            let (model, configured) = (&load.terms.model, self.wasm.display());
+            tracing::warn!(model, file, %configured, "not used, so guests start slower: made of another worker or other files");
+            return Ok(None);
+        }
+        let program = self.program.compile_loaded(wasm);
+        let program = program.map_err(|fault| LoadFault::Worker { file: file.into(), fault })?;
+        Ok(Some((program, file)))
     }
 }
 
@@ -89,16 +112,14 @@ pub(crate) fn prepare(
     limits: TierLimits,
 ) -> Result<(Served, Load), ladder::LoadError> {
     let load = Load {
-        model: edition.manifest().model.clone(),
         tier,
         limits,
-        manifest: edition.manifest_bytes().to_vec(),
+        terms: Terms::new(edition.manifest(), edition.stamp().bundle),
         schema: edition.schema().to_json(),
         variant,
         catalog: edition.catalog().to_safetensors(edition.schema()),
     };
-    let Load { manifest, schema, variant, catalog, .. } = &load;
-    Ladder::load(tier, limits, Parts { manifest, schema, variant, catalog })?;
+    Loaded::new(tier, 0, load.payload())?;
     Ok((Served { tier, limits, edition: edition.clone() }, load))
 }
 
@@ -152,11 +173,16 @@ impl Served {
 mod tests {
     use front::Popular;
     use front::generations::{BundleSource, Read};
-    use shared_model::bundle::{CATALOG, FEATURES, MANIFEST};
+    use std::time::{Duration, Instant};
+
+    use shared_model::bundle::{CATALOG, FEATURES, FileEntry, MANIFEST, Manifest, Mark};
+    use shared_model::catalog::Delta;
+    use shared_model::ladder::{Call, Step};
     use shared_model::wire::Candidate;
     use tempfile::TempDir;
 
     use super::*;
+    use crate::guest::{GuestLimits, handmade};
     use crate::sample;
 
     fn sample_bundle() -> TempDir {
@@ -180,6 +206,73 @@ mod tests {
         let file = std::fs::read(folder.path().join(VariantName::W4.file())).expect("it is there");
         assert_eq!((&*load.variant, served.stamp().catalog), (&*file, 0));
         assert_eq!(load.catalog, std::fs::read(folder.path().join(CATALOG)).expect("it is there"), "as bundled");
+    }
+
+    /// What the sample is served with; its own worker is made by hand, as `text` says, of `worker`.
+    fn guests(folder: &TempDir, text: &str, worker: &[u8]) -> Guests {
+        let load = sample::prepared(folder.path(), Tier::Edge).1;
+        let mut wasm = wat::parse_str(text).expect("a module");
+        wasm.extend(Mark::of(worker).section(load.payload()));
+        let manifest = folder.path().join(MANIFEST);
+        let mut listed = Manifest::from_bytes(&std::fs::read(&manifest).expect("it is there")).expect("a manifest");
+        listed.files.insert("edge.w4.wasm".to_owned(), FileEntry::of(&wasm));
+        std::fs::write(&manifest, listed.to_bytes()).expect("written");
+        std::fs::write(folder.path().join("edge.w4.wasm"), wasm).expect("written");
+        let second = Duration::from_secs(1);
+        let limits = GuestLimits { memory_bytes: 64 << 20, call: second, load: 20 * second };
+        Guests {
+            tier: Tier::Edge,
+            limits: sample::LIMITS,
+            program: Program::compile(&sample::worker(), limits).expect("a worker"),
+            size: PoolSize { instances: 1, queue: 1 },
+            metrics: GuestMetrics::unregistered(),
+            wasm: sample::worker_file(),
+        }
+    }
+
+    /// Returns a step that only it returns.
+    fn by_hand() -> String {
+        handmade::worker(&handmade::refused(), "(call $good)", "unreachable")
+    }
+
+    async fn step(model: &Model) -> Step {
+        let call = Call { request: sample::request(1.0), below: None, part: None };
+        model.pool.rank(call, Instant::now() + Duration::from_secs(5)).await.expect("a step").step
+    }
+
+    #[tokio::test]
+    async fn guests_are_of_the_bundles_own_worker_while_the_catalog_is_as_bundled() {
+        let folder = sample_bundle();
+        let guests = guests(&folder, &by_hand(), &sample::worker());
+        let (edition, files) = sample::edition(folder.path(), Tier::Edge);
+        let model = guests.load(&edition, Weights::Files(files)).expect("guests");
+        assert_eq!(step(&model).await, handmade::refused());
+        let gone = br#"{"id":"m0","removed":true}"#;
+        let delta = Delta::make(edition.schema(), edition.stamp(), edition.catalog(), gone).expect("a delta").0;
+        let next = edition.after(&Delta::read(&delta).expect("a delta")).expect("an edition");
+        for weights in [Weights::Of(&model), Weights::Files(sample::edition(folder.path(), Tier::Edge).1)] {
+            let next = guests.load(&next, weights).expect("guests");
+            assert!(matches!(step(&next).await, Step::Escalate { .. }), "m0 is gone");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bundles_own_worker_that_is_of_another_one_is_left_alone() {
+        let folder = sample_bundle();
+        let guests = guests(&folder, &by_hand(), b"another worker");
+        let (edition, files) = sample::edition(folder.path(), Tier::Edge);
+        let model = guests.load(&edition, Weights::Files(files)).expect("guests");
+        assert!(matches!(step(&model).await, Step::Answer(_)));
+    }
+
+    #[test]
+    fn rejects_a_bundles_own_worker_that_is_larger_than_it_may_be_and_names_the_setting() {
+        let folder = sample_bundle();
+        let large = by_hand().replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 1025)"#);
+        let guests = guests(&folder, &large, &sample::worker());
+        let (edition, files) = sample::edition(folder.path(), Tier::Edge);
+        let refused = guests.load(&edition, Weights::Files(files)).err().expect("it is refused").to_string();
+        assert!(refused.contains("edge.w4.wasm: ") && refused.contains("raise `worker.memory_mib`"), "{refused}");
     }
 
     #[test]

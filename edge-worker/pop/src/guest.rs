@@ -4,6 +4,9 @@
 //! Program (compiled once) ── Instance (one a thread: memory, exports) ── Pool (threads, queue) ── async side
 //! ```
 //!
+//! An instance begins with its bundle in its memory, copied on write, if the program is a snapshot of a worker that has
+//! loaded it; else it is handed the bundle's bytes.
+//!
 //! A guest is not trusted: it gets no imports, a bounded memory and a bounded time, and every address and message it
 //! returns is checked. What it does wrong is a [`GuestFault`] of one call; the instance is thrown away.
 
@@ -28,22 +31,27 @@ pub(crate) use program::Program;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_model::ladder::TierLimits;
+use shared_model::ladder::{Payload, Terms, TierLimits};
 use shared_model::wire::Tier;
 use thiserror::Error;
 
-/// What a guest is loaded with: the bytes of one verified bundle, and the tier it works for.
+/// What a guest works with: what it is loaded with of one verified bundle, and the tier it works for.
 #[derive(Debug)]
 pub(crate) struct Load {
-    /// For the log.
-    pub(crate) model: String,
     pub(crate) tier: Tier,
     pub(crate) limits: TierLimits,
-    pub(crate) manifest: Vec<u8>,
+    pub(crate) terms: Terms,
     pub(crate) schema: Vec<u8>,
     /// Shared by all revisions of a bundle's catalog.
     pub(crate) variant: Arc<[u8]>,
     pub(crate) catalog: Vec<u8>,
+}
+
+impl Load {
+    /// What is in a snapshot, and handed to every other guest.
+    pub(crate) fn payload(&self) -> Payload<'_> {
+        Payload { schema: &self.schema, variant: &self.variant, catalog: &self.catalog }
+    }
 }
 
 /// What a guest did wrong.

@@ -1,6 +1,6 @@
 //! A guest without a POP around it: the same engine, limits and checks, for whoever measures or compares guests.
 
-use shared_model::ladder::{Parts, TierLimits};
+use shared_model::ladder::{Payload, Terms, TierLimits};
 use shared_model::wire::Tier;
 
 pub use crate::guest::GuestLimits;
@@ -22,12 +22,18 @@ impl Worker {
         Program::compile(wasm, limits).map(Self)
     }
 
-    /// Instantiates it and hands it a bundle.
+    /// Instantiates it, hands it a bundle and begins. A snapshot has the payload; it is given none.
     ///
     /// # Errors
     /// It is not a worker, or declines the bundle, or fails.
-    pub fn start(&self, tier: Tier, limits: TierLimits, parts: Parts<'_>) -> Result<Guest, GuestFault> {
-        Instance::start_of(&self.0, tier, limits, parts).map(Guest)
+    pub fn start(
+        &self,
+        tier: Tier,
+        limits: TierLimits,
+        terms: &Terms,
+        payload: Option<Payload<'_>>,
+    ) -> Result<Guest, GuestFault> {
+        Instance::start_of(&self.0, tier, limits, terms, payload).map(Guest)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shared_model::bundle::{CATALOG, Edition, FEATURES, FileEntry, MANIFEST, Manifest, VariantEntry};
+use shared_model::bundle::{CATALOG, Edition, FEATURES, FileEntry, MANIFEST, Manifest, TierFiles, VariantEntry};
 use shared_model::catalog::{Catalog, item_from_json};
 use shared_model::gate::{Evidence, Policy, Thresholds};
 use shared_model::graph::{Binary, Builder, DType, Link, Op, Scope, Type};
@@ -72,12 +72,12 @@ pub(crate) fn bundle(folder: &Path) {
 
 /// What a tier makes of the bundle in `folder`.
 pub(crate) fn prepared(folder: &Path, tier: Tier) -> (Served, Load) {
-    let (edition, variant) = edition(folder, tier);
-    prepare(&edition, variant.into(), tier, LIMITS).expect("a bundle")
+    let (edition, files) = edition(folder, tier);
+    prepare(&edition, files.variant.into(), tier, LIMITS).expect("a bundle")
 }
 
-/// The bundle in `folder`, and the bytes of a tier's variant.
-pub(crate) fn edition(folder: &Path, tier: Tier) -> (Edition, Vec<u8>) {
+/// The bundle in `folder`, and a tier's own files.
+pub(crate) fn edition(folder: &Path, tier: Tier) -> (Edition, TierFiles) {
     let read = |file: &str, _| std::fs::read(folder.join(file)).map_err(|error| error.to_string());
     Edition::read(VariantName::of(tier), read).expect("a bundle")
 }

@@ -11,6 +11,7 @@ use front::generations::{BundleSource, Generations, LoadError, OpenError, Read};
 use front::metrics::Registry;
 use front::{Drained, Front, Signals};
 use shared_model::ladder::TierLimits;
+use shared_model::limits::MAX_WASM_BYTES;
 use shared_model::variant::VariantName;
 use shared_model::wire::Tier;
 use thiserror::Error;
@@ -23,8 +24,6 @@ use crate::service::Service;
 use crate::settings::{Settings, WorkerSettings};
 use crate::upstream::Upstream;
 
-/// The longest module that is compiled.
-const MAX_WASM_BYTES: u64 = 64 << 20;
 /// The longest that a guest may take to load a bundle.
 const LOAD_TIME: Duration = Duration::from_secs(60);
 

@@ -36,6 +36,15 @@ struct Verified {
     stamp: Stamp,
 }
 
+/// The files of a bundle that are one tier's alone, verified.
+#[derive(Debug, Default)]
+pub struct TierFiles {
+    /// The variant's.
+    pub variant: Vec<u8>,
+    /// The worker that is loaded with the variant and with the catalog as bundled, where there is one.
+    pub worker: Option<Vec<u8>>,
+}
+
 /// What is wrong with a bundle.
 #[derive(Debug, Error)]
 pub enum EditionError {
@@ -131,8 +140,8 @@ impl Bundle {
 }
 
 impl Edition {
-    /// Reads and verifies a bundle with one of its variants, whose bytes are handed on; the catalog is as bundled. Of the
-    /// variant only the graph is read: its tensors are for whoever makes a model of them.
+    /// Reads and verifies a bundle with the files of one of its variants, which are handed on; the catalog is as bundled. Of
+    /// the variant only the graph is read: its tensors are for whoever makes a model of them.
     ///
     /// `read` is given a file name and the most bytes it may return.
     ///
@@ -141,14 +150,15 @@ impl Edition {
     pub fn read(
         variant: VariantName,
         read: impl FnMut(&str, u64) -> Result<Vec<u8>, String>,
-    ) -> Result<(Self, Vec<u8>), EditionError> {
-        let mut bundle = Bundle::read(&[FEATURES, CATALOG, variant.file()], read)?;
+    ) -> Result<(Self, TierFiles), EditionError> {
+        let mut bundle = Bundle::read_with(&[FEATURES, CATALOG, variant.file()], variant.worker_file(), read)?;
         let schema = bundle.schema()?.bounded_by(&bundle.variant(variant, Variant::graph_of)?)?;
         let catalog = Arc::new(Catalog::from_safetensors(bundle.file(CATALOG)?, &schema)?);
-        let weights = bundle.files.remove(variant.file()).unwrap_or_default();
+        let worker = variant.worker_file().and_then(|file| bundle.files.remove(file));
+        let files = TierFiles { variant: bundle.files.remove(variant.file()).unwrap_or_default(), worker };
         let stamp = Stamp { catalog: catalog.revision(), ..bundle.stamp() };
         let Bundle { manifest, manifest_bytes, .. } = bundle;
-        Ok((Self { bundle: Arc::new(Verified { manifest, manifest_bytes, schema, stamp }), catalog }, weights))
+        Ok((Self { bundle: Arc::new(Verified { manifest, manifest_bytes, schema, stamp }), catalog }, files))
     }
 
     /// The next one, by a delta.
@@ -191,6 +201,12 @@ impl Edition {
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         Stamp { catalog: self.catalog.revision(), ..self.bundle.stamp }
+    }
+
+    /// Whether the catalog is the bundle's own.
+    #[must_use]
+    pub fn is_as_bundled(&self) -> bool {
+        self.stamp() == self.bundle.stamp
     }
 
     /// What the bundle says of itself.
@@ -309,6 +325,24 @@ mod tests {
         assert_eq!(first.clone().latest(1, up_to_one).0.stamp().catalog, 1, "what is after it is not read");
         let NotApplied { file, reason } = first.latest(1, |_| Err("no permission")).1.unwrap();
         assert_eq!((file.as_str(), reason.to_string().as_str()), ("deltas/000001.jsonl", "no permission"));
+    }
+
+    #[test]
+    fn a_worker_is_read_and_verified_if_there_is_one() {
+        let worker = |files: &BTreeMap<String, Vec<u8>>| {
+            let file = |name: &str, _| files.get(name).cloned().ok_or_else(|| "not there".to_owned());
+            Edition::read(VariantName::W4, file).map(|(_, files)| files.worker).map_err(|error| error.to_string())
+        };
+        let mut files = files(4, VariantName::W4);
+        assert_eq!(worker(&files), Ok(None));
+        let mut manifest = Manifest::from_bytes(&files[MANIFEST]).unwrap();
+        manifest.files.insert("edge.w4.wasm".to_owned(), FileEntry::of(b"wasm"));
+        files.insert(MANIFEST.to_owned(), manifest.to_bytes());
+        assert_eq!(worker(&files), Err("edge.w4.wasm: not there".to_owned()));
+        files.insert("edge.w4.wasm".to_owned(), b"wasm".to_vec());
+        assert_eq!(worker(&files), Ok(Some(b"wasm".to_vec())));
+        files.insert("edge.w4.wasm".to_owned(), b"WASM".to_vec());
+        assert!(worker(&files).unwrap_err().starts_with("edge.w4.wasm does not match its digest"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use crate::client::Error;
 use crate::recipe::Recipe;
+use crate::stack;
 
 /// The bundle's folder, built if need be.
 pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
@@ -14,6 +15,7 @@ pub(super) fn build(options: &Options, work: &Path) -> Result<PathBuf, Error> {
         ("--catalog", options.dir.join("catalog.jsonl")),
         ("--calibration", options.requests_file("calibration")),
         ("--gate", options.requests_file("gate")),
+        ("--worker", stack::worker()),
     ];
     let settings = vec![
         ("--version", "1".to_owned()),

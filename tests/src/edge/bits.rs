@@ -15,6 +15,7 @@ use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Answer, from_cbor, to_cbor};
 
 use super::Bench;
+use super::guest::started;
 use super::model::{Bytes, LIMITS, Model, TIER, call, unlinked};
 use super::peer::Peer;
 use super::speed::load_guest;
@@ -60,7 +61,7 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
         let cases = cases::of(bench.options, model, bench.options.cases.div_ceil(models.len()))?;
         let calls: Vec<Vec<u8>> = cases.iter().map(|request| call(request, TIER)).collect();
         requests += calls.len();
-        let expected = settled(&mut bench.worker.start(TIER, LIMITS, bytes.parts())?, &calls)?;
+        let expected = settled(&mut started(&bench.worker, TIER, &bytes)?, &calls)?;
         let hosts: [Result<Box<dyn Host>, String>; HOSTS.len()] = [
             scalar.as_ref().map_err(Clone::clone).and_then(|worker| in_wasmtime(worker, &bytes)),
             Ok(Box::new(Ladder::load(TIER, LIMITS, bytes.parts())?)),
@@ -93,7 +94,7 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
 }
 
 fn in_wasmtime(worker: &Worker, bytes: &Bytes) -> Result<Box<dyn Host>, String> {
-    let guest = worker.start(TIER, LIMITS, bytes.parts()).map_err(|e| e.to_string())?;
+    let guest = started(worker, TIER, bytes).map_err(|e| e.to_string())?;
     Ok(Box::new(guest))
 }
 

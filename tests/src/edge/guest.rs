@@ -12,7 +12,7 @@ use super::turns::{Subject, calls};
 use crate::client::Error;
 
 /// As much as anything here needs.
-const BOUNDS: GuestLimits =
+pub(super) const BOUNDS: GuestLimits =
     GuestLimits { memory_bytes: 2 << 30, call: Duration::from_secs(60), load: Duration::from_secs(300) };
 
 /// A guest that is asked the same calls again and again.
@@ -28,10 +28,15 @@ pub(super) fn compile(file: &Path) -> Result<Worker, Error> {
     Ok(Worker::compile(&wasm, BOUNDS)?)
 }
 
+/// A guest that is loaded with a bundle.
+pub(super) fn started(worker: &Worker, tier: Tier, bytes: &Bytes) -> Result<Guest, Error> {
+    Ok(worker.start(tier, LIMITS, &bytes.terms()?, Some(bytes.parts().payload()))?)
+}
+
 impl Timed {
     /// Starts a guest, which must answer every call itself.
     pub(super) fn start(worker: &Worker, tier: Tier, bytes: &Bytes, calls: Vec<Vec<u8>>) -> Result<Self, Error> {
-        let mut guest = worker.start(tier, LIMITS, bytes.parts())?;
+        let mut guest = started(worker, tier, bytes)?;
         for call in &calls {
             answered(guest.rank(call)?)?;
         }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use quantize::eval::Opened;
 use quantize::score::{Encoding, Line};
+use shared_model::bundle::Bundle;
 use shared_model::catalog::Catalog;
 use shared_model::graph::{Builder, Graph, Link, Source};
-use shared_model::ladder::{Call, Parts, TierLimits};
+use shared_model::ladder::{Call, Parts, Terms, TierLimits};
 use shared_model::limits;
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{RankRequest, Tier, TierChoice, to_cbor};
@@ -45,6 +46,12 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
+    /// What a guest is told when it begins.
+    pub(super) fn terms(&self) -> Result<Terms, Error> {
+        let bundle = Bundle::read(&[], |_, _| Ok(self.manifest.clone()))?;
+        Ok(Terms::new(&bundle.manifest, bundle.digest))
+    }
+
     pub(super) fn parts(&self) -> Parts<'_> {
         let Self { manifest, schema, variant, catalog } = self;
         Parts { manifest, schema, variant, catalog }
@@ -66,6 +73,7 @@ impl Model {
             ("--catalog", file("catalog.jsonl")),
             ("--calibration", file("requests.calibration.jsonl")),
             ("--gate", gate),
+            ("--worker", options.worker.clone()),
         ];
         let folder = Recipe { inputs, settings: Vec::new() }.bundle(&work)?;
         Ok(Self { name: name.to_owned(), onnx, opened: Opened::read(&folder)?, folder })

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, NotApplied, Obstacle};
+use shared_model::bundle::{Bundle, Edition, EditionError, Manifest, NotApplied, Obstacle, TierFiles};
 use shared_model::variant::VariantName;
 use shared_model::wire::Digest;
 
@@ -29,8 +29,8 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) edition: Edition,
-    /// The variant's bytes, unless the bundle is the running one.
-    pub(super) weights: Option<Vec<u8>>,
+    /// The tier's own files, unless the bundle is the running one.
+    pub(super) weights: Option<TierFiles>,
     /// Why the catalog has no later revision, if there is a delta to one.
     pub(super) refused: Option<Fault>,
 }
@@ -155,7 +155,7 @@ impl<L: Loader> Generations<L> {
         let admitted = admit(running.edition.manifest(), edition.manifest(), rollback)?;
         let outcome = if weights.is_some() { admitted } else { Outcome::Catalog };
         if edition.stamp() != running.stamp() {
-            let weights = weights.map_or(Weights::Of(&running.model), Weights::Bytes);
+            let weights = weights.map_or(Weights::Of(&running.model), Weights::Files);
             let model = self.model(&edition, weights)?;
             self.swap(slot, Generation { edition, model }, outcome);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
-use shared_model::bundle::Edition;
+use shared_model::bundle::{Edition, TierFiles};
 use shared_model::variant::VariantName;
 use shared_model::wire::Stamp;
 
@@ -16,17 +16,17 @@ use crate::metrics::Registry;
 /// The bundles of a tier, read and verified; nothing is loaded yet.
 #[derive(Debug)]
 pub struct Read {
-    bundles: Vec<(BundleSource, Edition, Vec<u8>, Option<String>)>,
+    bundles: Vec<(BundleSource, Edition, TierFiles, Option<String>)>,
 }
 
 impl Read {
-    /// Reads the bundle of each source, with one of its variants and the deltas of its catalog. A delta that is refused
+    /// Reads the bundle of each source, with the files of one of its variants and the deltas of its catalog. A delta that is refused
     /// leaves the catalog at the revision before it, as it would in a running tier.
     ///
     /// # Errors
     /// A bundle is refused, or two are of one model.
     pub fn new(sources: &[BundleSource], variant: VariantName) -> Result<Self, OpenError> {
-        let mut bundles: Vec<(BundleSource, Edition, Vec<u8>, Option<String>)> = Vec::new();
+        let mut bundles: Vec<(BundleSource, Edition, TierFiles, Option<String>)> = Vec::new();
         for source in sources {
             let refused = |reason| BundleRefused { folder: source.folder.clone(), reason };
             let found = read(&source.folder, variant, None, u64::MAX).map_err(refused)?;
@@ -56,7 +56,7 @@ impl Read {
         for (source, edition, weights, refused) in self.bundles {
             let manifest = edition.manifest();
             let name = manifest.model.clone();
-            let (edition, model, refused) = match loader.load(&edition, Weights::Bytes(weights)) {
+            let (edition, model, refused) = match loader.load(&edition, Weights::Files(weights)) {
                 Ok(model) => (edition, model, refused),
                 Err(error) => match before(&loader, &source, edition.stamp(), error) {
                     Ok((edition, model, reason)) => {
@@ -98,7 +98,7 @@ fn before<L: Loader>(
     if edition.stamp().bundle != unfit.bundle || edition.stamp() == unfit {
         return Err(error);
     }
-    let mut model = loader.load(&edition, Weights::Bytes(weights))?;
+    let mut model = loader.load(&edition, Weights::Files(weights))?;
     let mut refused = (unfit.catalog, error);
     while refused.0 - edition.stamp().catalog > 1 {
         let half = refused.0.midpoint(edition.stamp().catalog);

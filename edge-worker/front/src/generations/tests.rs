@@ -51,8 +51,8 @@ impl Loader for ToyLoader {
 
     fn load(&self, edition: &Edition, weights: Weights<'_, Toy>) -> Result<Toy, NoRoom> {
         let loads = match weights {
-            Weights::Bytes(bytes) => {
-                assert!(!bytes.is_empty());
+            Weights::Files(files) => {
+                assert!(!files.variant.is_empty());
                 self.loads.fetch_add(1, Ordering::Relaxed) + 1
             }
             Weights::Of(toy) => toy.loads,

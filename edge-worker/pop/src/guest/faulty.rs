@@ -170,8 +170,8 @@ async fn a_caller_waits_no_longer_than_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_that_is_declined_stops_the_start() {
     let text = worker("(call $good)").replace(
-        r#""rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 0)"#,
-        r#""rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 1)"#,
+        r#""rung_start") (param i32 i32) (result i32) (i32.const 0)"#,
+        r#""rung_start") (param i32 i32) (result i32) (i32.const 1)"#,
     );
     let size = PoolSize { instances: 2, queue: 1 };
     let declined = Pool::start(&program(&text).expect("a worker"), load(), size, GuestMetrics::unregistered());

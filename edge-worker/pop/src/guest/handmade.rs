@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use shared_model::ladder::{Call, Step, TierLimits};
-use shared_model::wire::{Refusal, Tier, to_cbor};
+use shared_model::bundle::Manifest;
+use shared_model::ladder::{Call, Step, Terms, TierLimits};
+use shared_model::wire::{Digest, Refusal, Tier, to_cbor};
 
 use super::{GuestFault, GuestLimits, Load, Program};
 use crate::sample;
@@ -27,7 +28,8 @@ pub(crate) fn worker(step: &Step, rank: &str, resume: &str) -> String {
             (func (export "rung_abi") (result i32) (i32.const 2))
             (func (export "rung_input") (param i32) (result i32) (i32.const 256))
             (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
-            (func (export "rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "rung_start") (param i32 i32) (result i32) (i32.const 0))
+            (func (export "rung_begin") (param i32 i32) (result i32) (i32.const 0))
             (func (export "rung_error") (result i64) (i64.const {error}))
             (func $good (result i64) (i64.const {good}))
             (func (export "rung_resume") (param $len i32) (result i64) {resume})
@@ -55,10 +57,9 @@ pub(crate) fn load() -> Load {
     let limits = TierLimits { max_candidates: 10, max_k: 10, item_table_bytes: 1 << 20 };
     let part = || vec![1, 2, 3];
     Load {
-        model: "by hand".to_owned(),
         tier: Tier::Edge,
         limits,
-        manifest: part(),
+        terms: Terms::new(&Manifest::new("by hand", "1", 1, b""), Digest([0; 32])),
         schema: part(),
         variant: part().into(),
         catalog: part(),

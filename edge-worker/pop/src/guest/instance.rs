@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{Call, Outcome, Parts, Step, TierLimits};
+use shared_model::ladder::{Call, Outcome, Payload, Step, Terms, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -18,9 +18,10 @@ const MAX_REPLY_BYTES: usize = 128 << 20;
 /// The longest error text that is read.
 const MAX_ERROR_BYTES: usize = 4096;
 
-/// A guest that has been loaded and can rank.
+/// A guest that has begun and can rank.
 pub(crate) struct Instance {
     store: Store<Ceiling>,
+    instance: wasmtime::Instance,
     memory: Memory,
     limits: GuestLimits,
     input: TypedFunc<u32, u32>,
@@ -30,66 +31,86 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates the program and hands it a bundle.
+    /// Instantiates the program, hands it what it does not have of a bundle, and begins.
     ///
     /// # Errors
     /// The program is not a worker, or declines the bundle, or fails.
     pub(crate) fn start(program: &Program, load: &Load) -> Result<Self, GuestFault> {
-        let Load { model: _, tier, limits, manifest, schema, variant, catalog } = load;
-        Self::start_of(program, *tier, *limits, Parts { manifest, schema, variant, catalog })
+        let payload = if program.is_loaded() { None } else { Some(load.payload()) };
+        Self::start_of(program, load.tier, load.limits, &load.terms, payload)
     }
 
-    /// As [`Self::start`], of a bundle's bytes.
+    /// As [`Self::start`]; without a payload, of a program that has it.
     pub(crate) fn start_of(
         program: &Program,
         tier: Tier,
-        tier_limits: TierLimits,
-        parts: Parts<'_>,
+        limits: TierLimits,
+        terms: &Terms,
+        payload: Option<Payload<'_>>,
     ) -> Result<Self, GuestFault> {
-        let limits = *program.limits();
-        let (mut store, instance) = program.instantiate().map_err(|error| {
-            let ceiling = limits.memory_bytes;
-            match error.downcast_ref::<Trap>() {
-                Some(trap) => GuestFault::Trap { call: "start", reason: trap.to_string() },
-                None => GuestFault::Foreign(format!("{error:#} (it may have {} MiB of memory)", ceiling >> 20)),
-            }
-        })?;
-        let foreign = |error: wasmtime::Error| GuestFault::Foreign(format!("{error:#}"));
-        let memory = instance
-            .get_memory(&mut store, "memory")
-            .ok_or_else(|| GuestFault::Foreign("it exports no `memory`".to_owned()))?;
-        let abi = instance.get_typed_func::<(), u32>(&mut store, "rung_abi").map_err(foreign)?;
-        let part = instance.get_typed_func::<(u32, u32), u32>(&mut store, "rung_load").map_err(foreign)?;
-        let start = instance.get_typed_func::<(u32, u32, u32, u32), u32>(&mut store, "rung_start").map_err(foreign)?;
-        let mut guest = Self {
-            memory,
-            limits,
-            input: instance.get_typed_func(&mut store, "rung_input").map_err(foreign)?,
-            rank: instance.get_typed_func(&mut store, "rung_rank").map_err(foreign)?,
-            resume: instance.get_typed_func(&mut store, "rung_resume").map_err(foreign)?,
-            error: instance.get_typed_func(&mut store, "rung_error").map_err(foreign)?,
-            store,
-        };
-
-        let version = guest.call("rung_abi", &abi, (), limits.load)?;
-        if version != ABI_VERSION {
-            return Err(GuestFault::Foreign(format!("it speaks ABI {version}, this host speaks {ABI_VERSION}")));
-        }
-        for (number, bytes) in (0..).zip([parts.manifest, parts.schema, parts.variant, parts.catalog]) {
-            let len = guest.write(bytes, limits.load)?;
-            let status = guest.call("rung_load", &part, (number, len), limits.load)?;
-            guest.succeeded(status)?;
-        }
         let tier = match tier {
             Tier::Edge => 0,
             Tier::Region => 1,
             Tier::Origin => return Err(GuestFault::Foreign("no worker runs at the origin".to_owned())),
         };
-        let TierLimits { max_candidates, max_k, item_table_bytes } = tier_limits;
-        let params = (tier, max_candidates, max_k, item_table_bytes);
-        let status = guest.call("rung_start", &start, params, limits.load)?;
-        guest.succeeded(status)?;
+        let mut guest = Self::new(program)?;
+        if let Some(payload) = payload {
+            guest.load(tier, limits.item_table_bytes, payload)?;
+        }
+        guest.begin(tier, terms, limits)?;
         Ok(guest)
+    }
+
+    fn new(program: &Program) -> Result<Self, GuestFault> {
+        let limits = *program.limits();
+        let (mut store, instance) = program.instantiate().map_err(|error| match error.downcast_ref::<Trap>() {
+            Some(trap) => GuestFault::Trap { call: "start", reason: trap.to_string() },
+            None => GuestFault::Foreign(format!("{error:#}")),
+        })?;
+        let memory = instance
+            .get_memory(&mut store, "memory")
+            .ok_or_else(|| GuestFault::Foreign("it exports no `memory`".to_owned()))?;
+        let mut guest = Self {
+            memory,
+            limits,
+            input: export(&mut store, &instance, "rung_input")?,
+            rank: export(&mut store, &instance, "rung_rank")?,
+            resume: export(&mut store, &instance, "rung_resume")?,
+            error: export(&mut store, &instance, "rung_error")?,
+            store,
+            instance,
+        };
+        let version = guest.call_named("rung_abi", (), limits.load)?;
+        if version == ABI_VERSION {
+            Ok(guest)
+        } else {
+            Err(GuestFault::Foreign(format!("it speaks ABI {version}, this host speaks {ABI_VERSION}")))
+        }
+    }
+
+    /// All that takes long.
+    fn load(&mut self, tier: u32, item_table_bytes: u32, payload: Payload<'_>) -> Result<(), GuestFault> {
+        let time = self.limits.load;
+        for (number, bytes) in (0_u32..).zip([payload.schema, payload.variant, payload.catalog]) {
+            let len = self.write(bytes, time)?;
+            let status = self.call_named("rung_load", (number, len), time)?;
+            self.succeeded(status)?;
+        }
+        let status = self.call_named("rung_start", (tier, item_table_bytes), time)?;
+        self.succeeded(status)
+    }
+
+    fn begin(&mut self, tier: u32, terms: &Terms, limits: TierLimits) -> Result<(), GuestFault> {
+        let time = self.limits.load;
+        let len = self.write(&to_cbor(&(terms, limits)), time)?;
+        let status = self.call_named("rung_begin", (tier, len), time)?;
+        self.succeeded(status)
+    }
+
+    /// Calls an export that is called once.
+    fn call_named<P: WasmParams>(&mut self, name: &'static str, params: P, time: Duration) -> Result<u32, GuestFault> {
+        let export = export(&mut self.store, &self.instance, name)?;
+        self.call(name, &export, params, time)
     }
 
     /// Ranks.
@@ -217,6 +238,14 @@ impl Instance {
             .get(address..address.saturating_add(len))
             .ok_or_else(|| nonsense(format!("{len} bytes at {address} are not all within its memory")))
     }
+}
+
+fn export<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Ceiling>,
+    instance: &wasmtime::Instance,
+    name: &str,
+) -> Result<TypedFunc<P, R>, GuestFault> {
+    instance.get_typed_func(store, name).map_err(|error| GuestFault::Foreign(format!("{error:#}")))
 }
 
 fn step(call: &'static str, reply: &[u8]) -> Result<Step, GuestFault> {

@@ -187,7 +187,7 @@ impl Shared {
             let fault = result.as_ref().err().cloned();
             if let Some(fault) = &fault {
                 self.metrics.failed(fault);
-                tracing::error!(model = self.load.model, %fault, "a worker failed a request");
+                tracing::error!(model = self.load.terms.model, %fault, "a worker failed a request");
             }
             let sound = fault.is_none_or(|fault| fault.is_sound());
             if sound {
@@ -211,7 +211,7 @@ impl Shared {
                 Ok(instance) => return Some(instance),
                 Err(fault) => {
                     self.metrics.failed(&fault);
-                    tracing::error!(model = self.load.model, %fault, "a worker cannot be replaced, trying again");
+                    tracing::error!(model = self.load.terms.model, %fault, "a worker cannot be replaced, trying again");
                 }
             }
             if self.queue.is_closed_after(RETRY) {

@@ -1,0 +1,189 @@
+//! The worker, pre-initialized: it loads a tier's variant, the schema and the catalog here, and its memory as it is then
+//! becomes that of a new module. An instance of that one has nothing left to do but to be told which bundle it is of.
+//!
+//! What the module is run with is the same engine that `pop` runs it with. It imports nothing, so the same worker and the
+//! same files give the same bytes.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use shared_model::bundle::Mark;
+use shared_model::ladder::Payload;
+use shared_model::limits::MAX_WASM_BYTES;
+use shared_model::wire::Tier;
+use thiserror::Error;
+use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, OptLevel, Store, Val, WasmParams, WasmResults};
+use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
+
+/// The version of the worker's ABI that is spoken here.
+const ABI_VERSION: u32 = 2;
+/// The largest table of what is computed of the items ahead; a tier makes a larger one when it begins, if it may.
+const ITEM_TABLE_BYTES: u32 = 16 << 20;
+/// The longest text of an error that is read.
+const MAX_ERROR_BYTES: usize = 4096;
+
+/// Why there is no snapshot.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The module is not a worker, or one of another version.
+    #[error("is not a worker that can be pre-initialized: {0:#}; build it with scripts/build-worker.sh")]
+    Foreign(wasmtime::Error),
+    /// It stopped itself.
+    #[error("the worker failed in {call}: {error:#}")]
+    Failed {
+        /// The export called.
+        call: &'static str,
+        /// What happened.
+        error: wasmtime::Error,
+    },
+    /// It says that it cannot do as told.
+    #[error("the worker declined: {0}")]
+    Declined(String),
+    /// It would be longer than any worker may be.
+    #[error(
+        "with what it is loaded with the worker has {bytes} bytes or more, and at most {MAX_WASM_BYTES} are allowed"
+    )]
+    TooLarge {
+        /// The bytes.
+        bytes: u64,
+    },
+    /// No worker runs there.
+    #[error("no worker runs at the origin")]
+    Origin,
+}
+
+/// A worker that has loaded nothing.
+pub struct Worker<'a> {
+    mark: Mark,
+    context: ModuleContext<'a>,
+    module: Module,
+}
+
+impl<'a> Worker<'a> {
+    /// Compiles a module, which takes a second or so.
+    ///
+    /// # Errors
+    /// It is not a WASM module, or does what a snapshot does not hold.
+    pub fn compile(wasm: &'a [u8]) -> Result<Self, SnapshotError> {
+        let (context, instrumented) = Wizer::new().instrument(wasm).map_err(SnapshotError::Foreign)?;
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::Speed);
+        let engine = Engine::new(&config).map_err(SnapshotError::Foreign)?;
+        let module = Module::from_binary(&engine, &instrumented).map_err(SnapshotError::Foreign)?;
+        Ok(Self { mark: Mark::of(wasm), context, module })
+    }
+
+    /// The module of a worker of `tier` that has loaded the payload, marked as made of both.
+    ///
+    /// # Errors
+    /// It is not a worker, or declines the payload, or would be too large with it.
+    pub fn snapshot(&self, tier: Tier, payload: Payload<'_>) -> Result<Vec<u8>, SnapshotError> {
+        let number = match tier {
+            Tier::Edge => 0,
+            Tier::Region => 1,
+            Tier::Origin => return Err(SnapshotError::Origin),
+        };
+        let parts = [payload.schema, payload.variant, payload.catalog];
+        fits(parts.iter().map(|part| part.len() as u64).sum())?;
+        let mut guest = Guest::start(&self.module)?;
+        for (number, part) in (0..).zip(parts) {
+            guest.load(number, part)?;
+        }
+        guest.succeeds("rung_start", (number, ITEM_TABLE_BYTES))?;
+        let mut wasm = at_once(Wizer::new().snapshot(&self.context, &mut guest)).map_err(SnapshotError::Foreign)?;
+        wasm.extend(self.mark.section(payload));
+        fits(wasm.len() as u64)?;
+        Ok(wasm)
+    }
+}
+
+fn fits(bytes: u64) -> Result<(), SnapshotError> {
+    if bytes > MAX_WASM_BYTES { Err(SnapshotError::TooLarge { bytes }) } else { Ok(()) }
+}
+
+/// An instance on its way to what is kept of it. It is our own, but its file may be any.
+struct Guest {
+    store: Store<()>,
+    instance: Instance,
+    memory: Memory,
+}
+
+impl Guest {
+    fn start(module: &Module) -> Result<Self, SnapshotError> {
+        let mut store = Store::new(module.engine(), ());
+        let instance = Linker::new(module.engine()).instantiate(&mut store, module).map_err(SnapshotError::Foreign)?;
+        let Some(memory) = instance.get_memory(&mut store, "memory") else {
+            return Err(SnapshotError::Foreign(wasmtime::Error::msg("it exports no `memory`")));
+        };
+        let mut guest = Self { store, instance, memory };
+        match guest.call::<(), u32>("rung_abi", ())? {
+            ABI_VERSION => Ok(guest),
+            version => {
+                let text = format!("it speaks ABI {version}, and ABI {ABI_VERSION} is wanted");
+                Err(SnapshotError::Foreign(wasmtime::Error::msg(text)))
+            }
+        }
+    }
+
+    fn load(&mut self, number: u32, part: &[u8]) -> Result<(), SnapshotError> {
+        let len = u32::try_from(part.len()).map_err(|_| SnapshotError::TooLarge { bytes: part.len() as u64 })?;
+        let address: u32 = self.call("rung_input", len)?;
+        if address == 0 {
+            return Err(self.declined());
+        }
+        let written = self.memory.write(&mut self.store, address as usize, part);
+        written.map_err(|error| SnapshotError::Failed { call: "rung_input", error: error.into() })?;
+        self.succeeds("rung_load", (number, len))
+    }
+
+    fn succeeds(&mut self, call: &'static str, params: impl WasmParams) -> Result<(), SnapshotError> {
+        match self.call::<_, u32>(call, params)? {
+            0 => Ok(()),
+            _ => Err(self.declined()),
+        }
+    }
+
+    fn call<P: WasmParams, R: WasmResults>(&mut self, call: &'static str, params: P) -> Result<R, SnapshotError> {
+        let export = self.instance.get_typed_func::<P, R>(&mut self.store, call).map_err(SnapshotError::Foreign)?;
+        export.call(&mut self.store, params).map_err(|error| SnapshotError::Failed { call, error })
+    }
+
+    /// What it says went wrong.
+    fn declined(&mut self) -> SnapshotError {
+        let text = self.call::<(), u64>("rung_error", ()).ok().and_then(|reply| {
+            let (address, len) = ((reply >> 32) as usize, (reply & 0xffff_ffff) as usize);
+            self.memory.data(&self.store).get(address..address.saturating_add(len.min(MAX_ERROR_BYTES)))
+        });
+        SnapshotError::Declined(
+            text.map_or_else(|| "it does not say why".to_owned(), |text| String::from_utf8_lossy(text).into_owned()),
+        )
+    }
+}
+
+/// The names are those that the instrumented module exports for this.
+impl InstanceState for Guest {
+    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
+        let global = self.instance.get_global(&mut self.store, name).expect("an exported global");
+        match global.get(&mut self.store) {
+            Val::I32(value) => SnapshotVal::I32(value),
+            Val::I64(value) => SnapshotVal::I64(value),
+            Val::F32(bits) => SnapshotVal::F32(bits),
+            Val::F64(bits) => SnapshotVal::F64(bits),
+            Val::V128(value) => SnapshotVal::V128(value.as_u128()),
+            _ => unreachable!("a module with mutable references is refused when it is instrumented"),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory = self.instance.get_memory(&mut self.store, name).expect("an exported memory");
+        contents(memory.data(&self.store));
+    }
+}
+
+/// What a future gives that has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("reading a memory waits for nothing"),
+    }
+}
