@@ -17,7 +17,8 @@ fn worker_that(does: &str) -> Vec<u8> {
             (func (export "rung_abi") (result i32) (i32.const 2))
             (func (export "rung_input") (param i32) (result i32) (i32.const 256))
             (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
-            (func (export "rung_start") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "rung_start") (param i32 i32) (result i32) (i32.const 0))
+            (func (export "rung_begin") (param i32 i32) (result i32) (i32.const 0))
             (func (export "rung_error") (result i64) (i64.const 0))
             (func (export "rung_resume") (param i32) (result i64) {does})
             (func (export "rung_rank") (param i32) (result i64) {does}))"#
