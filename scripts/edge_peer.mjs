@@ -3,7 +3,7 @@
 //
 //   {do: "versions"}                                          -> {versions}
 //   {do: "load", name, model, inputs}                         -> {first: [scores of the first request]}
-//   {do: "guest", name, wasm, parts: [4 files], tier, max_candidates, max_k, calls} -> {}
+//   {do: "guest", name, wasm, parts: [4 files], tier, item_table_bytes, calls} -> {}
 //   {do: "turn", name, seconds}                               -> {seconds: [one a call, request after request]}
 //   {do: "replies", name, verb: "rank" | "resume", messages, out} -> {}   every reply to a file of messages
 //   {do: "drop", name}                                        -> {}
@@ -60,20 +60,24 @@ class Session {
   }
 }
 
-const PARTS = ["manifest", "schema", "variant", "catalog"];
+const PARTS = ["schema", "variant", "catalog"];
 
 class Guest {
-  static async load({ wasm, parts, tier, max_candidates, max_k, item_table_bytes, calls }) {
+  static async load({ wasm, parts, tier, item_table_bytes, calls }) {
     const { instance } = await WebAssembly.instantiate(readFileSync(wasm), {});
     const guest = Object.assign(new Guest(), { exports: instance.exports, calls: messages(calls), next: 0 });
     if (guest.exports.rung_abi() !== 2) throw new Error("the worker speaks another ABI");
+    const begin = parts.pop();
     parts.forEach((file, part) => {
-      const status = guest.exports.rung_load(part, guest.write(readFileSync(file)));
-      if (status !== 0) throw new Error(`${PARTS[part]}: ${guest.error()}`);
+      guest.succeeds(PARTS[part], guest.exports.rung_load(part, guest.write(readFileSync(file))));
     });
-    const status = guest.exports.rung_start(tier, max_candidates, max_k, item_table_bytes);
-    if (status !== 0) throw new Error(guest.error());
+    guest.succeeds("start", guest.exports.rung_start(tier, item_table_bytes));
+    guest.succeeds("begin", guest.exports.rung_begin(tier, guest.write(readFileSync(begin))));
     return guest;
+  }
+
+  succeeds(what, status) {
+    if (status !== 0) throw new Error(`${what}: ${this.error()}`);
   }
 
   write(bytes) {

@@ -6,7 +6,7 @@
 
 mod feature;
 
-pub use feature::{FeatureExplained, ValueSource};
+pub use feature::{FeatureExplained, Number, ValueSource};
 
 use serde::Serialize;
 

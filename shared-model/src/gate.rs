@@ -223,12 +223,11 @@ pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
 pub fn split(scores: &[f32], order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
     let (top, first_out) = (&order[..k], order[k]);
     let certain = top[..k - 1].partition_point(|i| scores[*i] - boundary.middle >= doubt);
-    let mut is_in = vec![false; scores.len()];
-    top.iter().for_each(|i| is_in[*i] = true);
-    let near = |i: &usize| !is_in[*i] && (*i == first_out || boundary.middle - scores[*i] < doubt);
-    let mut in_doubt: Vec<usize> = top[certain..].iter().copied().chain((0..scores.len()).filter(near)).collect();
-    in_doubt.sort_unstable();
-    Split { certain: top[..certain].to_vec(), doubt: in_doubt }
+    let mut in_doubt: Vec<bool> = scores.iter().map(|score| boundary.middle - score < doubt).collect();
+    top[certain..].iter().chain([&first_out]).for_each(|i| in_doubt[*i] = true);
+    top[..certain].iter().for_each(|i| in_doubt[*i] = false);
+    let positions = in_doubt.into_iter().enumerate().filter_map(|(i, doubt)| doubt.then_some(i));
+    Split { certain: top[..certain].to_vec(), doubt: positions.collect() }
 }
 
 #[cfg(test)]

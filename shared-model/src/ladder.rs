@@ -15,6 +15,7 @@
 
 mod fallback;
 mod load;
+mod message;
 mod prepare;
 mod resume;
 mod similarity;

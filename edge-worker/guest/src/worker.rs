@@ -1,10 +1,9 @@
 //! Parts, then what is made of them, then a ladder: what every ABI of the worker is a shell around.
 
-use minicbor::bytes::ByteVec;
 use shared_model::bundle::CATALOG;
-use shared_model::ladder::{Ladder, LoadError, Loaded, Outcome, Payload, Terms, TierLimits};
+use shared_model::ladder::{Ladder, LoadError, Loaded, Payload, Terms};
 use shared_model::limits;
-use shared_model::wire::{CborError, Tier, from_cbor, to_cbor};
+use shared_model::wire::{CborError, Tier};
 use thiserror::Error;
 
 /// The longest message that is taken in.
@@ -113,7 +112,7 @@ impl Worker {
     /// # Errors
     /// Not started, or for another tier, or not that pair.
     pub fn begin(&mut self, tier: u32, message: &[u8]) -> Result<(), WorkerError> {
-        let (terms, limits): (Terms, TierLimits) = from_cbor(bounded(message)?)?;
+        let (terms, limits) = Terms::with_limits(bounded(message)?)?;
         let tier = tier_of(tier)?;
         match self.loaded.take() {
             Some(loaded) if loaded.tier() == tier => self.ladder = Some(loaded.begin(terms, limits)),
@@ -129,7 +128,7 @@ impl Worker {
     /// Not begun, or not a `Call`.
     pub fn rank(&mut self, call: &[u8]) -> Result<Vec<u8>, WorkerError> {
         let ladder = self.ladder.as_mut().ok_or(WorkerError::NotBegun)?;
-        Ok(to_cbor(&ladder.rank(&from_cbor(bounded(call)?)?)))
+        Ok(ladder.rank_cbor(bounded(call)?)?)
     }
 
     /// From `[held, Outcome]` to a `Step`, both as CBOR.
@@ -138,8 +137,7 @@ impl Worker {
     /// Not begun, or not that pair.
     pub fn resume(&mut self, message: &[u8]) -> Result<Vec<u8>, WorkerError> {
         let ladder = self.ladder.as_mut().ok_or(WorkerError::NotBegun)?;
-        let (held, outcome): (ByteVec, Outcome) = from_cbor(bounded(message)?)?;
-        Ok(to_cbor(&ladder.resume(&held, outcome)))
+        Ok(ladder.resume_cbor(bounded(message)?)?)
     }
 }
 
@@ -192,10 +190,10 @@ mod tests {
     use shared_model::bundle::Manifest;
     use shared_model::catalog::{Catalog, item_from_json};
     use shared_model::graph::{Builder, DType, Link, Op, Scope, Type, Unary};
-    use shared_model::ladder::{Call, Step};
+    use shared_model::ladder::{Call, Outcome, Step, TierLimits};
     use shared_model::schema::Schema;
     use shared_model::variant::{Variant, VariantName};
-    use shared_model::wire::{Candidate, Digest, RankRequest, Reason, Record, TierChoice, Why};
+    use shared_model::wire::{Candidate, Digest, RankRequest, Reason, Record, TierChoice, Why, from_cbor, to_cbor};
 
     use super::*;
 

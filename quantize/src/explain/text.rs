@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use shared_model::explain::{CandidateExplained, FeatureExplained};
+use shared_model::explain::{CandidateExplained, FeatureExplained, Number};
 use shared_model::wire::Answer;
 
 use super::{Does, Explained, TierExplained};
@@ -119,7 +119,7 @@ fn raw(feature: &FeatureExplained) -> String {
 }
 
 fn encoded(feature: &FeatureExplained) -> String {
-    let values = feature.encoded.iter().take(VALUES).map(Value::to_string);
+    let values = feature.encoded.iter().take(VALUES).map(Number::to_string);
     let more = if feature.encoded.len() + feature.encoded_left_out > VALUES { " …" } else { "" };
     values.collect::<Vec<_>>().join(" ") + more
 }

@@ -1,5 +1,7 @@
 //! Features as an explanation shows them, within a bound on the bytes of all of them.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,10 +39,20 @@ pub struct FeatureExplained {
     /// What the encoded value is made of.
     pub from: ValueSource,
     /// The first of its encoded values.
-    pub encoded: Vec<Value>,
+    pub encoded: Vec<Number>,
     /// How many more there are.
     #[serde(skip_serializing_if = "super::is_zero")]
     pub encoded_left_out: usize,
+}
+
+/// An encoded value. An f32 is shown by its own shortest digits, not those of the f64 next to it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Number {
+    /// Of an input of f32s.
+    F32(f32),
+    /// Of an input of i32s.
+    I32(i32),
 }
 
 /// What an encoded value is made of.
@@ -150,16 +162,20 @@ fn explained(
         transform: schema.describe(feature),
         from,
         encoded: match encoded {
-            Data::F32(v) => v.iter().take(ENCODED_VALUES).map(|v| number(*v)).collect(),
-            Data::I32(v) => v.iter().take(ENCODED_VALUES).map(|v| (*v).into()).collect(),
+            Data::F32(v) => v.iter().take(ENCODED_VALUES).copied().map(Number::F32).collect(),
+            Data::I32(v) => v.iter().take(ENCODED_VALUES).copied().map(Number::I32).collect(),
         },
         encoded_left_out: encoded.len().saturating_sub(ENCODED_VALUES),
     }
 }
 
-/// The f32 by its own shortest digits, not those of the f64 next to it.
-fn number(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32(value) => write!(f, "{value:?}"),
+            Self::I32(value) => write!(f, "{value}"),
+        }
+    }
 }
 
 /// A raw value, cut where it is long.

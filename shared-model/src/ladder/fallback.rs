@@ -4,7 +4,7 @@
 //! is by popularity where the user is, and level 4, where nobody knows how popular any of the candidates is, by the
 //! bundle's static list. None of them shows a score: a score is the model's.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::prepare::ranked_ids;
 use crate::catalog::Catalog;
@@ -68,10 +68,10 @@ fn everywhere(catalog: &Catalog, id: &str) -> Option<f32> {
 
 /// Those of the list in its order, then the others in the request's.
 fn by_static_list(list: &[String], request: &RankRequest, by: Tier) -> Vec<Ranked> {
-    let places: HashMap<&str, usize> = list.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
-    let mut ids: Vec<&str> = ranked_ids(request).collect();
-    ids.sort_by_key(|id| places.get(id).copied().unwrap_or(usize::MAX));
-    first(ids, request, by)
+    let ids: HashSet<&str> = ranked_ids(request).collect();
+    let listed: Vec<&str> = list.iter().map(String::as_str).filter(|id| ids.contains(id)).collect();
+    let known: HashSet<&str> = listed.iter().copied().collect();
+    first(listed.iter().copied().chain(ranked_ids(request).filter(|id| !known.contains(id))), request, by)
 }
 
 /// All ids, the best first; ties in the order given; those of which nothing is known last.

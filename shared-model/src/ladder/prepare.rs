@@ -1,6 +1,6 @@
 //! From a request to the inputs of the model, and from scores to the entries of an answer. Every tier does both alike.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use thiserror::Error;
 
@@ -86,7 +86,7 @@ pub(super) fn ranked_ids(request: &RankRequest) -> impl Iterator<Item = &str> {
 }
 
 fn ranked_positions(request: &RankRequest) -> Vec<usize> {
-    let excluded: BTreeSet<&str> = request.exclude.iter().map(String::as_str).collect();
+    let excluded: HashSet<&str> = request.exclude.iter().map(String::as_str).collect();
     (0..request.candidates.len()).filter(|&i| !excluded.contains(request.candidates[i].id.as_str())).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The second half of the ladder: what a tier makes of the reply from above, or of its absence.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use minicbor::{Decode, Encode};
 
@@ -47,7 +47,7 @@ struct Sent {
     k: u32,
     /// The ids it may name.
     #[n(2)]
-    ids: BTreeSet<String>,
+    ids: Vec<String>,
     /// The request that they are of.
     #[n(3)]
     of: Part,
@@ -97,10 +97,11 @@ impl Ladder {
     /// The certain candidates first, then those that the tier above chose of the others.
     fn merged(&mut self, held: Held, above: Box<Answer>) -> Step {
         let (Some(sent), Some(own)) = (&held.sent, &held.own) else { return Step::Answer(above) };
-        let named: BTreeSet<&str> = above.ranked.iter().map(|entry| entry.id.as_str()).collect();
+        let named: HashSet<&str> = above.ranked.iter().map(|entry| entry.id.as_str()).collect();
+        let may: HashSet<&str> = sent.ids.iter().map(String::as_str).collect();
         let fits = named.len() == above.ranked.len()
             && named.len() == sent.k as usize
-            && named.iter().all(|id| sent.ids.contains(*id))
+            && named.is_subset(&may)
             && above.stamp == Some(self.stamp);
         if !fits {
             // Not an answer to what was asked; taken as no answer.

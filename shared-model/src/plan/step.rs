@@ -160,20 +160,27 @@ impl Step {
         let len = self.output.len;
         match &self.kernel {
             Kernel::Not => each(x(0).data, out, |x| i32::from(x == 0)),
-            Kernel::BinaryI32(op, [p, q]) => match op {
-                Binary::Add => zip([p, q], x(0), x(1), len, out, i32::wrapping_add),
-                Binary::Sub => zip([p, q], x(0), x(1), len, out, i32::wrapping_sub),
-                Binary::Mul => zip([p, q], x(0), x(1), len, out, i32::wrapping_mul),
-                Binary::Min => zip([p, q], x(0), x(1), len, out, Ord::min),
-                Binary::Max | Binary::Div | Binary::PRelu => zip([p, q], x(0), x(1), len, out, Ord::max),
-            },
+            Kernel::BinaryI32(op, [p, q]) => {
+                // A call an element: integers are few, and each function of its own would be a loop of its own.
+                let f: fn(i32, i32) -> i32 = match op {
+                    Binary::Add => i32::wrapping_add,
+                    Binary::Sub => i32::wrapping_sub,
+                    Binary::Mul => i32::wrapping_mul,
+                    Binary::Min => Ord::min,
+                    Binary::Max | Binary::Div | Binary::PRelu => Ord::max,
+                };
+                zip([p, q], x(0), x(1), len, out, f);
+            }
             Kernel::Compare(op, access) => compare(*op, access, f(0), f(1), len, out),
             Kernel::CompareI32(op, access) => compare(*op, access, x(0), x(1), len, out),
-            Kernel::Logic(op, [p, q]) => match op {
-                Logic::And => zip([p, q], x(0), x(1), len, out, |a, b| a & b),
-                Logic::Or => zip([p, q], x(0), x(1), len, out, |a, b| a | b),
-                Logic::Xor => zip([p, q], x(0), x(1), len, out, |a, b| a ^ b),
-            },
+            Kernel::Logic(op, [p, q]) => {
+                let (both, one) = match op {
+                    Logic::And => (1, 0),
+                    Logic::Or => (1, 1),
+                    Logic::Xor => (0, 1),
+                };
+                zip([p, q], x(0), x(1), len, out, |a, b| a & b & both | (a ^ b) & one);
+            }
             Kernel::WhereI32(access) => choose(access, x(0), x(1), x(2), len, out),
             // `as` saturates and takes NaN to 0: every f32 has one result.
             Kernel::Truncate => each(f(0).data, out, |x| x as i32),

@@ -11,8 +11,9 @@ use shared_model::encode::{Block, Data};
 use shared_model::graph::{Graph, Scope, Value};
 use shared_model::ladder::{Binding, Prepared};
 use shared_model::schema::Schema;
+use shared_model::wire::to_cbor;
 
-use super::model::Bytes;
+use super::model::{Bytes, LIMITS};
 use crate::client::Error;
 
 /// Writes what an ONNX model is fed for each request; the index's path.
@@ -61,14 +62,15 @@ pub(super) fn read_messages(file: &Path) -> Result<Vec<Vec<u8>>, Error> {
     Ok(messages)
 }
 
-/// Writes what a guest is loaded with, a file a part in the order of the ABI.
+/// Writes what a guest is loaded with, a file a part in the order of the ABI, and behind them what it begins with.
 pub(super) fn parts(folder: &Path, bytes: &Bytes) -> Result<Vec<PathBuf>, Error> {
     std::fs::create_dir_all(folder)?;
+    let begin = to_cbor(&(bytes.terms()?, LIMITS));
     let parts = [
-        ("manifest.json", &bytes.manifest),
         ("schema.json", &bytes.schema),
         ("variant.safetensors", &bytes.variant),
         ("catalog.safetensors", &bytes.catalog),
+        ("begin", &begin),
     ];
     let write = |(name, bytes): (&str, &Vec<u8>)| {
         let file = std::path::absolute(folder.join(name))?;

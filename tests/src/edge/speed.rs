@@ -144,8 +144,7 @@ pub(super) fn load_guest(
     let tier = u32::from(TIER == Tier::Region);
     node.ask(&json!({
         "do": "guest", "name": name, "wasm": std::path::absolute(worker)?, "parts": parts, "calls": calls,
-        "tier": tier, "max_candidates": LIMITS.max_candidates, "max_k": LIMITS.max_k,
-        "item_table_bytes": LIMITS.item_table_bytes,
+        "tier": tier, "item_table_bytes": LIMITS.item_table_bytes,
     }))?;
     Ok(node.named(name))
 }
