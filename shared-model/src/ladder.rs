@@ -37,6 +37,7 @@ use crate::wire::{
     Agreement, Answer, Escalation, Part, RankRequest, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing, Whole,
     Why,
 };
+use prepare::prepare_with;
 use resume::{Held, Own};
 use similarity::Similarity;
 
@@ -148,7 +149,7 @@ impl Ladder {
         if over_limit(request, self.limits) {
             return self.escalate_whole(request, None, Why::OverLimit);
         }
-        let prepared = match prepare(&self.schema, &self.catalog, request) {
+        let prepared = match prepare_with(&self.schema, &self.catalog, request, self.items.is_some()) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
@@ -204,7 +205,7 @@ impl Ladder {
         if over_limit(request, self.limits) || !thresholds.is_useful() {
             return whole;
         }
-        let prepared = match prepare(&self.schema, &self.catalog, request) {
+        let prepared = match prepare_with(&self.schema, &self.catalog, request, self.items.is_some()) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };

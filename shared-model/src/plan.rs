@@ -183,7 +183,8 @@ impl Plan {
         self.run_with(arena, inputs, None, scores)
     }
 
-    /// As [`Self::run`], with a table of items: blocks of candidates that are all in it are not computed from `inputs`.
+    /// As [`Self::run`], with a table of items: blocks of candidates that are all in it are not computed from `inputs`,
+    /// and if all candidates are, the inputs of item scope are not looked at.
     ///
     /// # Errors
     /// An input of another type or length; an id without a row.
@@ -197,7 +198,8 @@ impl Plan {
         items: Option<Items<'_>>,
         scores: &mut [f32],
     ) -> Result<(), RunError> {
-        self.check(inputs, scores.len(), |_| true)?;
+        let all_in_table = items.is_some_and(|items| items.rows.iter().all(Option::is_some));
+        self.check(inputs, scores.len(), |place| !place.per_candidate || !all_in_table)?;
         let Arena { memory, scratch } = arena;
         for (input, block) in self.inputs.iter().zip(inputs).filter(|(i, _)| !i.place.per_candidate) {
             memory.load(input.place, &block.data, 0, 1);

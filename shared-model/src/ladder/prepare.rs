@@ -40,25 +40,35 @@ pub struct Ranking {
 /// # Errors
 /// A field of the request that the schema refuses.
 pub fn prepare(schema: &Schema, catalog: &Catalog, request: &RankRequest) -> Result<Prepared, Refusal> {
+    prepare_with(schema, catalog, request, false)
+}
+
+/// As [`prepare`]; with a table of the catalog's items, the inputs of candidates that all are in it are left out.
+pub(super) fn prepare_with(
+    schema: &Schema,
+    catalog: &Catalog,
+    request: &RankRequest,
+    table: bool,
+) -> Result<Prepared, Refusal> {
     let encoder = Encoder::new(schema, catalog);
     let request_scope = encoder.request(request)?;
     let mut item_scope = Encoded { blocks: encoder.empty_blocks(Scope::Item), escalate: request_scope.escalate };
-    let catalog_blocks: Vec<&Block> = schema.inputs_of(Scope::Item).filter_map(|(i, _)| catalog.block(i)).collect();
     let kept = ranked_positions(request);
+    let candidates = || kept.iter().map(|&position| (position, &request.candidates[position]));
+    let rows: Vec<Option<u32>> =
+        candidates().map(|(_, c)| catalog.row(&c.id).filter(|_| c.features.is_none())).collect();
     let mut unknown = Vec::new();
-    let mut rows = Vec::with_capacity(kept.len());
-    for &position in &kept {
-        let candidate = &request.candidates[position];
+    let left_out = table && rows.iter().all(Option::is_some);
+    let catalog_blocks: Vec<&Block> = schema.inputs_of(Scope::Item).filter_map(|(i, _)| catalog.block(i)).collect();
+    for ((position, candidate), row) in candidates().zip(&rows).filter(|_| !left_out) {
         let at_fault = |r: Refusal| Refusal { field: format!("candidates[{position}].{}", r.field), ..r };
-        let row = catalog.row(&candidate.id);
-        rows.push(row.filter(|_| candidate.features.is_none()));
         match (&candidate.features, row) {
             (Some(features), _) => {
                 encoder.append_item(&candidate.id, features, &mut item_scope).map_err(at_fault)?;
             }
             (None, Some(row)) => {
                 for (all, items) in item_scope.blocks.iter_mut().zip(&catalog_blocks) {
-                    all.append_row_of(items, row as usize);
+                    all.append_row_of(items, *row as usize);
                 }
             }
             (None, None) => {
@@ -143,7 +153,7 @@ impl Prepared {
         &self.request[place]
     }
 
-    /// The rows of an input of item scope, by its place among those.
+    /// The rows of an input of item scope, by its place among those; none where a table has them.
     pub(super) fn item_block(&self, place: usize) -> &Block {
         &self.items[place]
     }

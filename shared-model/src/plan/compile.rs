@@ -1,35 +1,28 @@
 //! From a graph and its tensors to a plan: which kernel each node is, and where each value lies.
 
 mod chain;
+mod places;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 
 use super::broadcast::{Access, strides, walk};
-use super::layout::{self, Span};
-use super::memory::Place;
 use super::step::{Kernel, Step};
-use super::{Export, InputPlace, Plan, PlanError, Sections, Values};
-use crate::graph::{DType, Graph, Node, Op, Scope, Source, Type, Unary, ValueId};
+use super::{InputPlace, Plan, PlanError, Sections, Values};
+use crate::graph::{DType, Graph, Node, Op, Scope, Type, Unary, ValueId};
 use crate::kernel::linear::{Activation, Linear};
 use crate::kernel::moves::Gather;
 use crate::kernel::reduce::Targets;
 use crate::tensor::Tensor;
 use chain::{Chain, Chains, Ending};
+use places::{Places, operands};
 
-/// Numbers a block of candidates should take: what a core keeps near.
-const BLOCK_NUMBERS: usize = 1 << 16;
-const MAX_BLOCK: usize = 64;
-/// Numbers an arena may take: 1 GiB.
-const MAX_ARENA: usize = 1 << 28;
 /// Entries of all steps' tables: 256 MiB.
 const MAX_TABLES: usize = 1 << 26;
 
 pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<Plan, PlanError> {
     check_tensors(graph, tensors)?;
     let chains = Chains::of(graph);
-    let homes = homes(graph, &chains);
-    let layout = Layout::of(graph, &homes)?;
+    let places = Places::of(graph, &chains)?;
     let mut sections = Sections::default();
     let mut tables = 0;
     for (n, node) in graph.nodes().iter().enumerate() {
@@ -43,8 +36,8 @@ pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<
             return Err(PlanError::TooLarge { what: "the tables of its steps", numbers: tables });
         }
         let joined = chain.joins.iter().map(|(_, v)| v);
-        let inputs = operands(node).iter().chain(joined).map(|&v| layout.place(graph, &homes, v)).collect();
-        let step = Step { kernel, inputs, output: layout.place(graph, &homes, node.output) };
+        let inputs = operands(node).iter().chain(joined).map(|&v| places.of_value(v)).collect();
+        let step = Step { kernel, inputs, output: places.of_value(node.output) };
         match graph.value(node.output).ty.scope {
             Scope::Const => sections.constant.push(step),
             Scope::Request => sections.request.push(step),
@@ -54,22 +47,19 @@ pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<
     }
     let inputs = graph
         .inputs()
-        .map(|(id, v)| InputPlace { name: v.name.clone(), dtype: v.ty.dtype, place: layout.place(graph, &homes, id) })
+        .map(|(id, v)| InputPlace { name: v.name.clone(), dtype: v.ty.dtype, place: places.of_value(id) })
         .collect();
-    let constants = graph
-        .constants()
-        .filter(|(id, _)| homes[id.index()].is_some())
-        .filter_map(|(id, v)| Some((layout.place(graph, &homes, id), values(tensors.get(&v.name)?)?)))
-        .collect();
+    let constants =
+        graph.constants().filter_map(|(id, v)| Some((places.find(id)?, values(tensors.get(&v.name)?)?))).collect();
     Ok(Plan {
         inputs,
         constants,
         sections,
-        exports: exports(graph, &homes, &layout),
-        score: layout.place(graph, &homes, graph.score()),
-        block: layout.block,
-        floats: layout.floats,
-        ints: layout.ints,
+        exports: places.exports(),
+        score: places.of_value(graph.score()),
+        block: places.arena().block,
+        floats: places.arena().floats,
+        ints: places.arena().ints,
         link: graph.link(),
     })
 }
@@ -121,151 +111,6 @@ fn is_whole(tensor: &Tensor) -> bool {
             q.len() == rows * width.div_ceil(2) && scale.len() == *rows && min.len() == *rows
         }
     }
-}
-
-/// The operands a step reads from the arena; the others are built into its kernel.
-fn operands(node: &Node) -> &[ValueId] {
-    match node.op {
-        Op::Linear | Op::LayerNorm { .. } => &node.inputs[..1],
-        Op::Embedding => &node.inputs[1..],
-        _ => &node.inputs,
-    }
-}
-
-/// For each value, the value whose memory it is: itself, what it only reshapes, or the layer that computes it as well;
-/// `None` for a constant no step reads.
-fn homes(graph: &Graph, chains: &Chains) -> Vec<Option<ValueId>> {
-    let mut read = vec![false; graph.values().len()];
-    for id in graph.nodes().iter().flat_map(operands) {
-        read[id.index()] = true;
-    }
-    let mut homes: Vec<Option<ValueId>> = Vec::with_capacity(graph.values().len());
-    for (id, value) in (0u32..).map(ValueId).zip(graph.values()) {
-        homes.push(match value.source {
-            Source::Constant if !read[id.index()] => None,
-            Source::Node(n) => match (&graph.nodes()[n], chains.absorbed(n)) {
-                (_, Some(linear)) => homes[linear.index()],
-                (Node { op: Op::Reshape { .. }, inputs, .. }, None) => homes[inputs[0].index()],
-                _ => Some(id),
-            },
-            Source::Input | Source::Constant => Some(id),
-        });
-    }
-    homes
-}
-
-/// Where the homes lie.
-struct Layout {
-    offsets: Vec<usize>,
-    block: usize,
-    floats: usize,
-    ints: usize,
-}
-
-impl Layout {
-    fn of(graph: &Graph, homes: &[Option<ValueId>]) -> Result<Self, PlanError> {
-        let lives = lives(graph, homes);
-        let numbers = |block| Self::for_block(graph, homes, &lives, block).map(|layout| layout.floats + layout.ints);
-        let one = numbers(1)?;
-        let of_block = |two: usize| (BLOCK_NUMBERS / two.saturating_sub(one).max(1)).clamp(1, MAX_BLOCK);
-        Self::for_block(graph, homes, &lives, numbers(2).map_or(1, of_block))
-    }
-
-    /// Places for so many candidates at once.
-    fn for_block(
-        graph: &Graph,
-        homes: &[Option<ValueId>],
-        lives: &[RangeInclusive<usize>],
-        block: usize,
-    ) -> Result<Self, PlanError> {
-        let mut layout = Self { offsets: vec![0; homes.len()], block, floats: 0, ints: 0 };
-        for floats in [true, false] {
-            let own: Vec<usize> = (0..homes.len())
-                .filter(|&v| homes[v].is_some_and(|h| h.index() == v))
-                .filter(|&v| (graph.values()[v].ty.dtype == DType::F32) == floats)
-                .collect();
-            let span = |&v: &usize| {
-                let ty = &graph.values()[v].ty;
-                let rows = if ty.scope.per_candidate() { block } else { 1 };
-                Span { elements: rows * ty.len(), alive: lives[v].clone() }
-            };
-            let (offsets, total) = layout::place(&own.iter().map(span).collect::<Vec<_>>());
-            if total > MAX_ARENA {
-                return Err(PlanError::TooLarge { what: "its arena", numbers: total });
-            }
-            for (&v, offset) in own.iter().zip(offsets) {
-                layout.offsets[v] = offset;
-            }
-            *(if floats { &mut layout.floats } else { &mut layout.ints }) = total;
-        }
-        Ok(layout)
-    }
-
-    fn place(&self, graph: &Graph, homes: &[Option<ValueId>], id: ValueId) -> Place {
-        self.of_home(graph, homes[id.index()].expect("a value that a step reads or writes has a home"))
-    }
-
-    /// A value has the elements and the scope of its home.
-    fn of_home(&self, graph: &Graph, home: ValueId) -> Place {
-        let ty = &graph.value(home).ty;
-        Place { offset: self.offsets[home.index()], len: ty.len(), per_candidate: ty.scope.per_candidate() }
-    }
-}
-
-/// The values of item scope that are read by steps of pair scope, or are the score; each home once.
-fn exports(graph: &Graph, homes: &[Option<ValueId>], layout: &Layout) -> Vec<Export> {
-    let pairs = graph.nodes().iter().filter(|n| graph.value(n.output).ty.scope == Scope::Pair);
-    let read = pairs.flat_map(operands).copied().chain([graph.score()]);
-    let of_items = read.filter(|v| graph.value(*v).ty.scope == Scope::Item);
-    let homes: BTreeSet<ValueId> = of_items.filter_map(|v| homes[v.index()]).collect();
-    let export = |home: &ValueId| Export {
-        floats: graph.value(*home).ty.dtype == DType::F32,
-        place: layout.of_home(graph, *home),
-    };
-    homes.iter().map(export).collect()
-}
-
-/// When each home is alive. Time runs over sections (constants, requests, items, pairs), then nodes.
-///
-/// What is constant outlives every call; what is read by a later section must survive all of that section's blocks.
-fn lives(graph: &Graph, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>> {
-    let nodes = graph.nodes().len();
-    let section = |scope: Scope| match scope {
-        Scope::Const => 0,
-        Scope::Request => 1,
-        Scope::Item => 2,
-        Scope::Pair => 3,
-    };
-    let end = 4 * (nodes + 1);
-    let section_start = |scope: Scope| section(scope) * (nodes + 1);
-    let time = |node: usize| section_start(graph.value(graph.nodes()[node].output).ty.scope) + node + 1;
-    let mut lives: Vec<RangeInclusive<usize>> = graph
-        .values()
-        .iter()
-        .map(|v| {
-            let born = match v.source {
-                Source::Node(n) => time(n),
-                Source::Constant => 0,
-                Source::Input => section_start(v.ty.scope),
-            };
-            born..=if v.ty.scope == Scope::Const { end } else { born }
-        })
-        .collect();
-    let mut extend = |id: ValueId, to: usize| {
-        if let Some(home) = homes[id.index()] {
-            let life = &mut lives[home.index()];
-            *life = *life.start()..=(*life.end()).max(to);
-        }
-    };
-    for (n, node) in graph.nodes().iter().enumerate() {
-        let reader = graph.value(node.output).ty.scope;
-        for &id in operands(node) {
-            let crosses = section(graph.value(id).ty.scope) < section(reader);
-            extend(id, if crosses { end } else { time(n) });
-        }
-    }
-    extend(graph.score(), end);
-    lives
 }
 
 fn values(tensor: &Tensor) -> Option<Values> {

@@ -1,9 +1,10 @@
 //! What a worker costs before it has ranked much: its bytes on the way, its first answer, its memory.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::Write as _;
 use std::time::Instant;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pop::hosting::Worker;
 use quantize::score::Line;
 use quantize::snapshot;
@@ -23,10 +24,10 @@ const WARM_UP: usize = 5;
 
 pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> {
     eprintln!("measuring what a worker costs");
-    let gzipped = gzipped(&bench.options.worker);
-    let size = Row::new("worker_gzip_bytes", "worker", "bytes", gzipped.as_ref().ok().copied())
-        .held_to(Some(Bar::AtMost(200e3)), Some(Bar::AtMost(100e3)))
-        .because(gzipped.err());
+    let worker = std::fs::read(&bench.options.worker)?;
+    let size = Row::new("worker_gzip_bytes", "worker", "bytes", Some(gzipped(&snapshot::without_loading(&worker)?)?))
+        .held_to(Some(Bar::AtMost(200e3)), Some(Bar::AtMost(100e3)));
+    let loading = Row::new("worker_that_loads_gzip_bytes", "worker", "bytes", Some(gzipped(&worker)?));
     let lines = model.lines(&bench.options.dir.join("requests.eval.jsonl"), 1, 1)?;
     let line = lines.first().ok_or("there is no request")?;
     let name = &model.name;
@@ -36,12 +37,13 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let memory = Row::new(&format!("resident_bytes_{name}"), name, "bytes", Some(linear))
         .held_to(Some(Bar::AtMost(32e6)), Some(Bar::AtMost(12e6)));
     let resident = Row::new(&format!("resident_growth_bytes_{name}"), name, "bytes", resident);
-    Ok(vec![size, first, memory, resident.because(Some("the system does not tell".to_owned()))])
+    Ok(vec![size, loading, first, memory, resident.because(Some("the system does not tell".to_owned()))])
 }
 
-fn gzipped(file: &Path) -> Result<f64, String> {
-    let output = Command::new("gzip").arg("-9c").arg(file).output().map_err(|e| format!("gzip: {e}"))?;
-    if output.status.success() { Ok(output.stdout.len() as f64) } else { Err("gzip fails".to_owned()) }
+fn gzipped(bytes: &[u8]) -> Result<f64, Error> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes)?;
+    Ok(gzip.finish()?.len() as f64)
 }
 
 /// Seconds from an instance of the worker as `quantize build` pre-initializes it to its first answer, of one candidate.
