@@ -128,6 +128,10 @@ impl Step {
                 };
                 linear.run(x(0).data, std::array::from_fn(|i| joins.get(i).map(|join| operand(i, join))), out, scratch);
             }
+            // The rows of all candidates by the one matrix that they share.
+            Kernel::MatMul { k, n, pairs, .. } if pairs.len() == 1 && !x(1).per_candidate => {
+                matmul::matmul(*k, *n, x(0).data, x(1).data, out);
+            }
             Kernel::MatMul { k, n, pairs, a, b } => {
                 for (r, out) in out.chunks_exact_mut(len).enumerate() {
                     let (x, y) = (x(0).row(r), x(1).row(r));
