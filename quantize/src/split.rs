@@ -2,6 +2,7 @@
 //! once an item, so that a candidate costs only what both decide together (DESIGN §4).
 //!
 //! ```text
+//! gelu     an activation that is spelled out is one op
 //! behind   a linear after a sum over rows goes behind it
 //! scope    values that lie beside each other are kept apart by scope for as long as ops let them
 //! pooling  a weighted sum is a product of matrices
@@ -15,6 +16,7 @@ mod attend;
 mod behind;
 mod draft;
 mod form;
+mod gelu;
 mod linear;
 mod narrow;
 mod pooling;
@@ -48,7 +50,7 @@ type Pass = fn(&Model) -> Result<Model, GraphError>;
 /// A value would be larger than a graph allows.
 pub fn split(model: Model) -> Result<Model, GraphError> {
     let passes: [Pass; 2] = [behind::pass, scope::pass];
-    let mut best = model;
+    let mut best = gelu::pass(&model)?;
     for pass in passes {
         let tried = pass(&best)?;
         if Work::of(&tried.graph).a_candidate() < Work::of(&best.graph).a_candidate() {

@@ -27,6 +27,7 @@ pub(super) fn unary(f: Unary, x: Value) -> Value {
         Unary::Sigmoid => Dispatch::sigmoid(x),
         Unary::Tanh => Dispatch::float_tanh(x),
         Unary::Softplus => softplus(x),
+        Unary::Gelu => Dispatch::gelu(x),
         Unary::Not => unreachable!("taken above"),
     })
 }

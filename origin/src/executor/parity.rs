@@ -280,6 +280,7 @@ impl Draw {
                     Unary::Sigmoid,
                     Unary::Tanh,
                     Unary::Softplus,
+                    Unary::Gelu,
                     Unary::Not,
                 ];
                 (Op::Unary(self.pick(&f)), vec![x])

@@ -5,7 +5,7 @@ use shared_model::graph::{Binary, Builder, Compare, DType, Graph, Link, Op, Redu
 use shared_model::plan::Plan;
 use shared_model::tensor::Tensor;
 
-use super::{Model, Work, behind, narrow, pooling, scope, split};
+use super::{Model, Work, behind, gelu, narrow, pooling, scope, split};
 
 const CANDIDATES: usize = 5;
 
@@ -328,4 +328,36 @@ fn a_pass_that_saves_nothing_changes_nothing() {
     let hidden = s.linear(item, 4);
     let model = s.finish(hidden);
     assert_eq!(split(model.clone()).unwrap(), model);
+}
+
+#[test]
+fn a_gelu_is_one_op_however_it_is_spelled() {
+    let spelled = |root: f32, how: usize| {
+        let mut s = Sketch::new();
+        let x = s.input("x", Scope::Item, &[6]);
+        let [by, one, half] = [if how == 2 { 1.0 / root } else { root }, 1.0, 0.5].map(|number| {
+            let name = format!("c{}", s.tensors.len());
+            s.tensors.insert(name.clone(), Tensor::F32 { shape: vec![], data: vec![number] });
+            s.builder.constant(&name, DType::F32, &[]).unwrap()
+        });
+        let scaled = s.binary(if how == 2 { Binary::Mul } else { Binary::Div }, x, by);
+        let erf = s.push(Op::Unary(Unary::Erf), &[scaled]);
+        let sum = s.binary(Binary::Add, one, erf);
+        let product = match how {
+            0 => [s.binary(Binary::Mul, x, sum), half],
+            1 => [x, s.binary(Binary::Mul, half, sum)],
+            _ => [sum, s.binary(Binary::Mul, half, x)],
+        };
+        let bent = s.binary(Binary::Mul, product[0], product[1]);
+        s.finish(bent)
+    };
+    let ops = |model: &Model| model.graph.nodes().iter().map(|n| n.op.clone()).collect::<Vec<_>>();
+    for how in 0..3 {
+        let model = spelled(std::f32::consts::SQRT_2, how);
+        let found = gelu::pass(&model).unwrap();
+        assert_eq!(ops(&found), [Op::Unary(Unary::Gelu), Op::Linear], "{how}");
+        assert_same(&model, &found);
+    }
+    let other = spelled(1.5, 0);
+    assert_eq!(ops(&gelu::pass(&other).unwrap()), ops(&other));
 }

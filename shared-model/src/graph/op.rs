@@ -140,6 +140,8 @@ pub enum Unary {
     Tanh,
     /// `ln(1 + exp(x))`
     Softplus,
+    /// `x * (1 + erf(x / sqrt(2))) / 2`
+    Gelu,
     /// The negation of a boolean.
     Not,
 }

@@ -130,6 +130,31 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// x · Φ(x), the distribution of normal numbers, within 4e-7.
+///
+/// The positive part of x less |x| · Φ(-|x|), an even function that fades out. Φ(-t) is p⁻¹⁶, where p is close to
+/// Φ(-t)^(-1/16), a short polynomial's to follow: fitted as that of [`erf`], on [0, 5.6], to the least error of t · p⁻¹⁶.
+#[inline]
+pub(crate) fn gelu(x: f32) -> f32 {
+    // Beyond 8 nothing is left of it.
+    let t = x.abs();
+    let t = if t > 8.0 { 8.0 } else { t };
+    let p = 9.360_285e-7;
+    let p = p * t - 3.123_964e-6;
+    let p = p * t + 8.246_792e-5;
+    let p = p * t - 1.544_932_5e-5;
+    let p = p * t + 3.472_462_8e-3;
+    let p = p * t + 2.205_48e-2;
+    let p = p * t + 5.207_947_6e-2;
+    let p = p * t + 1.044_273_5;
+    let p = p * p;
+    let p = p * p;
+    let p = p * p;
+    let p = p * p;
+    let positive = if x <= 0.0 { 0.0 } else { x };
+    positive - t / p
+}
+
 /// ln(1 + eˣ).
 pub(crate) fn softplus(x: f32) -> f32 {
     let e = exp(-x.abs());
@@ -202,6 +227,18 @@ mod tests {
     fn sigmoid_is_within_4_ulp() {
         let (ulp, x) = worst(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -80.0, 40.0);
         assert!(ulp <= 4.0, "{ulp} at {x}");
+    }
+
+    #[test]
+    fn gelu_is_within_4e_7() {
+        for i in 0..=800_000 {
+            let x = i as f32 / 50_000.0 - 8.0;
+            let truth = f64::from(x) * 0.5 * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2);
+            let error = (f64::from(gelu(x)) - truth).abs();
+            assert!(error <= 4e-7, "{error:e} at {x}");
+        }
+        assert_eq!((gelu(0.0), gelu(f32::INFINITY), gelu(1e30)), (0.0, f32::INFINITY, 1e30));
+        assert!(gelu(f32::NAN).is_nan() && gelu(-1e30).abs() < 1e-13);
     }
 
     #[test]

@@ -171,9 +171,7 @@ fn kernel(
                 Ending::Relu => Activation::Relu,
                 Ending::Leaky(slope) => Activation::Leaky(slope),
                 Ending::PRelu(slope) => Activation::Leaky(number(slope)?),
-                Ending::Gelu { root, one, half } => {
-                    Activation::Gelu { root: number(root)?, one: number(one)?, half: number(half)? }
-                }
+                Ending::Gelu => Activation::Gelu,
             };
             let linear = linear(graph, node, tensors)?.then(activation);
             Kernel::Linear(Box::new(linear), chain.joins.iter().map(|&(join, _)| join).collect())

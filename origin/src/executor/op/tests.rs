@@ -67,7 +67,7 @@ fn gives(rows: usize, op: Op, operands: &[Operand], expected: &[f32]) {
 #[test]
 fn unary_functions_have_their_values() {
     let x = [-2.0, -0.5, 0.0, 3.0];
-    let cases: [(Unary, [f32; 4]); 9] = [
+    let cases: [(Unary, [f32; 4]); 10] = [
         (Unary::Neg, [2.0, 0.5, 0.0, -3.0]),
         (Unary::Abs, [2.0, 0.5, 0.0, 3.0]),
         (Unary::Exp, [0.135_335_28, 0.606_530_66, 1.0, 20.085_537]),
@@ -76,6 +76,7 @@ fn unary_functions_have_their_values() {
         (Unary::LeakyRelu(0.1), [-0.2, -0.05, 0.0, 3.0]),
         (Unary::Sigmoid, [0.119_202_92, 0.377_540_67, 0.5, 0.952_574_13]),
         (Unary::Tanh, [-0.964_027_6, -0.462_117_16, 0.0, 0.995_054_8]),
+        (Unary::Gelu, [-0.045_500_264, -0.154_268_77, 0.0, 2.995_950_3]),
         (Unary::Softplus, [0.126_928_01, 0.474_077, std::f32::consts::LN_2, 3.048_587_3]),
     ];
     for (f, expected) in cases {

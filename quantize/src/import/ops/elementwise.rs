@@ -234,25 +234,22 @@ fn pow(low: &mut Lowering, call: &Call) -> Result<Row, Refusal> {
     Ok(Row { id, batch: x.batch })
 }
 
-/// `0.5 x (1 + erf(x / √2))`, or the form with tanh.
+/// GELU, or its approximation `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
 fn gelu(low: &mut Lowering, call: &Call) -> Result<Row, Refusal> {
     let x = call.row(0)?;
     let name = call.name();
+    if call.text("approximate") != Some("tanh") {
+        return low.push_like(name, Op::Unary(Unary::Gelu), &[x.id], x);
+    }
     let binary = |low: &mut Lowering, f: Binary, a: ValueId, b: ValueId| low.push(name, Op::Binary(f), &[a, b]);
     let (half, one) = (low.number(0.5)?, low.number(1.0)?);
-    let bent = if call.text("approximate") == Some("tanh") {
-        let (c, s) = (low.number(0.044_715)?, low.number((2.0 / std::f32::consts::PI).sqrt())?);
-        let square = binary(low, Binary::Mul, x.id, x.id)?;
-        let cube = binary(low, Binary::Mul, square, x.id)?;
-        let small = binary(low, Binary::Mul, cube, c)?;
-        let sum = binary(low, Binary::Add, x.id, small)?;
-        let scaled = binary(low, Binary::Mul, sum, s)?;
-        low.push(name, Op::Unary(Unary::Tanh), &[scaled])?
-    } else {
-        let root = low.number(std::f32::consts::SQRT_2)?;
-        let scaled = binary(low, Binary::Div, x.id, root)?;
-        low.push(name, Op::Unary(Unary::Erf), &[scaled])?
-    };
+    let (c, s) = (low.number(0.044_715)?, low.number((2.0 / std::f32::consts::PI).sqrt())?);
+    let square = binary(low, Binary::Mul, x.id, x.id)?;
+    let cube = binary(low, Binary::Mul, square, x.id)?;
+    let small = binary(low, Binary::Mul, cube, c)?;
+    let sum = binary(low, Binary::Add, x.id, small)?;
+    let scaled = binary(low, Binary::Mul, sum, s)?;
+    let bent = low.push(name, Op::Unary(Unary::Tanh), &[scaled])?;
     let up = binary(low, Binary::Add, bent, one)?;
     let gate = binary(low, Binary::Mul, up, half)?;
     low.push_like(name, Op::Binary(Binary::Mul), &[x.id, gate], x)

@@ -13,12 +13,7 @@ pub(crate) enum Activation {
     Relu,
     /// `y < 0 ? slope * y : y`
     Leaky(f32),
-    /// `y * (half * (erf(y / root) + one))`
-    Gelu {
-        root: f32,
-        one: f32,
-        half: f32,
-    },
+    Gelu,
 }
 
 /// How a value joins the outputs.
@@ -103,7 +98,7 @@ impl Activation {
     pub(super) fn apply<const R: usize>(self, y: &mut [Column; R]) {
         let y = y.as_flattened_mut();
         match self {
-            Self::None | Self::Gelu { .. } => {}
+            Self::None | Self::Gelu => {}
             Self::Relu => y.iter_mut().for_each(|y| *y = y.relu()),
             Self::Leaky(slope) => y.iter_mut().for_each(|y| *y = y.or_if_negative(F32x4::splat(slope) * *y)),
         }
@@ -111,11 +106,10 @@ impl Activation {
 
     /// The rest, over outputs just written.
     pub(super) fn apply_rest(self, out: &mut [f32]) {
-        if let Self::Gelu { root, one, half } = self {
-            let f = |y: f32| y * (half * (math::erf(y / root) + one));
+        if self == Self::Gelu {
             let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
-            blocks.iter_mut().for_each(|y| *y = y.map(f));
-            rest.iter_mut().for_each(|y| *y = f(*y));
+            blocks.iter_mut().for_each(|y| *y = y.map(math::gelu));
+            rest.iter_mut().for_each(|y| *y = math::gelu(*y));
         }
     }
 }

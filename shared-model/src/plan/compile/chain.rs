@@ -27,11 +27,7 @@ pub(super) enum Ending {
     Relu,
     Leaky(f32),
     PRelu(ValueId),
-    Gelu {
-        root: ValueId,
-        one: ValueId,
-        half: ValueId,
-    },
+    Gelu,
 }
 
 impl Chains {
@@ -81,7 +77,7 @@ impl End<'_> {
             let Some(join) = self.join() else { break };
             joins.push(join);
         }
-        let ending = self.activation().or_else(|| self.gelu()).unwrap_or_default();
+        let ending = self.activation().unwrap_or_default();
         Chain { joins, ending }
     }
 
@@ -99,11 +95,12 @@ impl End<'_> {
         Some((join, other))
     }
 
-    /// Follows an activation of one node.
+    /// Follows an activation.
     fn activation(&mut self) -> Option<Ending> {
         let (n, node) = self.only_reader(self.value)?;
         let ending = match node.op {
             Op::Unary(Unary::Relu) => Ending::Relu,
+            Op::Unary(Unary::Gelu) => Ending::Gelu,
             Op::Unary(Unary::LeakyRelu(slope)) => Ending::Leaky(slope),
             Op::Binary(Binary::PRelu) if node.inputs[0] == self.value && self.is_number(node.inputs[1]) => {
                 Ending::PRelu(node.inputs[1])
@@ -112,29 +109,6 @@ impl End<'_> {
         };
         self.take(n);
         Some(ending)
-    }
-
-    /// Follows `x * (half * (erf(x / root) + one))`.
-    fn gelu(&mut self) -> Option<Ending> {
-        let x = self.value;
-        let &[div, last] = &self.readers[x.index()][..] else { return None };
-        let (divide, multiply) = (self.graph.nodes().get(div)?, self.graph.nodes().get(last)?);
-        let &[of, root] = &divide.inputs[..] else { return None };
-        let (erf, error) = self.only_reader(divide.output)?;
-        let (add, sum) = self.only_reader(error.output)?;
-        let (scale, scaled) = self.only_reader(sum.output)?;
-        let (one, half) = (other(sum, error.output)?, other(scaled, sum.output)?);
-        let is_gelu = divide.op == Op::Binary(Binary::Div)
-            && of == x
-            && error.op == Op::Unary(Unary::Erf)
-            && sum.op == Op::Binary(Binary::Add)
-            && scaled.op == Op::Binary(Binary::Mul)
-            && multiply.op == Op::Binary(Binary::Mul)
-            && other(multiply, x) == Some(scaled.output)
-            && self.only_reader(scaled.output)?.0 == last
-            && [root, one, half].into_iter().all(|v| self.is_number(v));
-        is_gelu.then(|| [div, erf, add, scale, last].into_iter().for_each(|n| self.take(n)))?;
-        Some(Ending::Gelu { root, one, half })
     }
 
     fn only_reader(&self, value: ValueId) -> Option<(usize, &Node)> {

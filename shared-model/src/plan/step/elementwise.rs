@@ -25,6 +25,7 @@ pub(super) fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
         Unary::Sigmoid => each(x, out, math::sigmoid),
         Unary::Tanh => each(x, out, math::tanh),
         Unary::Softplus => each(x, out, math::softplus),
+        Unary::Gelu => each(x, out, math::gelu),
         Unary::Not => unreachable!("compiled to `Kernel::Not`"),
     }
 }
