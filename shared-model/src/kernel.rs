@@ -12,6 +12,6 @@ pub(crate) mod matmul;
 pub(crate) mod moves;
 pub(crate) mod reduce;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 pub(crate) mod row;
 mod turns;

@@ -165,7 +165,7 @@ pub(super) fn matmul(k: usize, n: usize, a: &[f32], b: &[f32], out: &mut [f32]) 
 
 /// Equal bits, but that one NaN is as good as another.
 #[track_caller]
-pub(super) fn assert_same(got: &[f32], want: &[f32], case: &str) {
+pub(crate) fn assert_same(got: &[f32], want: &[f32], case: &str) {
     assert_eq!(got.len(), want.len(), "{case}");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!(g.to_bits() == w.to_bits() || (g.is_nan() && w.is_nan()), "{case}, element {i}: {g:e} for {w:e}");
@@ -173,15 +173,15 @@ pub(super) fn assert_same(got: &[f32], want: &[f32], case: &str) {
 }
 
 /// Numbers to try, the same in every run.
-pub(super) struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(0x9e37_79b9_7f4a_7c15)
     }
 
     /// xorshift64*
-    pub(super) fn bits(&mut self) -> u32 {
+    pub(crate) fn bits(&mut self) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -189,12 +189,12 @@ impl Numbers {
     }
 
     /// Between -2 and 2.
-    pub(super) fn usual(&mut self, n: usize) -> Vec<f32> {
+    pub(crate) fn usual(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.bits() as f32 / (1u64 << 30) as f32 - 2.0).collect()
     }
 
     /// Mostly usual ones, and all sorts of others.
-    pub(super) fn any(&mut self, n: usize) -> Vec<f32> {
+    pub(crate) fn any(&mut self, n: usize) -> Vec<f32> {
         const ODD: [f32; 10] =
             [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-45, 3e38, -1e30, f32::MIN_POSITIVE];
         let mut x = self.usual(n);
@@ -209,7 +209,7 @@ impl Numbers {
     }
 
     /// Rows most of which are finite throughout.
-    pub(super) fn rows(&mut self, rows: usize, width: usize) -> Vec<f32> {
+    pub(crate) fn rows(&mut self, rows: usize, width: usize) -> Vec<f32> {
         let row = |_| match self.bits() % 8 {
             0 => self.any(width),
             1 => vec![-0.0; width],

@@ -160,3 +160,103 @@ fn other(node: &Node, value: ValueId) -> Option<ValueId> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::encode::{Block, Data};
+    use crate::graph::{Binary, Builder, Compare, DType, Link, Op, Scope, Type, Unary, ValueId};
+    use crate::kernel::reference::{Numbers, assert_same};
+    use crate::plan::Plan;
+    use crate::tensor::Tensor;
+
+    /// A graph in the making, with its tensors.
+    struct Sketch {
+        builder: Builder,
+        tensors: BTreeMap<String, Tensor>,
+        numbers: Numbers,
+        /// Chosen from between any two nodes, if so; which is the same, but nothing follows the layer at once.
+        apart: Option<ValueId>,
+    }
+
+    impl Sketch {
+        fn new(apart: bool) -> Self {
+            let (builder, tensors, numbers) = (Builder::new(), BTreeMap::new(), Numbers::new());
+            let mut sketch = Self { builder, tensors, numbers, apart: None };
+            if apart {
+                let (zero, one) = (sketch.constant(&[], |_| 0.0), sketch.constant(&[], |_| 1.0));
+                sketch.apart = Some(sketch.push(Op::Compare(Compare::Less), &[zero, one]));
+            }
+            sketch
+        }
+
+        fn input(&mut self, name: &str, scope: Scope, shape: &[usize]) -> ValueId {
+            self.builder.input(name, Type { dtype: DType::F32, shape: shape.to_vec(), scope }).unwrap()
+        }
+
+        fn constant(&mut self, shape: &[usize], number: impl Fn(f32) -> f32) -> ValueId {
+            let name = format!("c{}", self.tensors.len());
+            let data = self.numbers.usual(shape.iter().product()).into_iter().map(number).collect();
+            self.tensors.insert(name.clone(), Tensor::F32 { shape: shape.to_vec(), data });
+            self.builder.constant(&name, DType::F32, shape).unwrap()
+        }
+
+        fn push(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+            let value = self.builder.push("v", op, inputs).unwrap();
+            match self.apart {
+                Some(chosen) => self.builder.push("v", Op::Where, &[chosen, value, value]).unwrap(),
+                None => value,
+            }
+        }
+    }
+
+    /// The scores of a layer that two values join before an activation, and the steps that they take.
+    fn scored(activation: Option<&Op>, joins: [Binary; 2], apart: bool) -> (Vec<f32>, usize) {
+        let mut s = Sketch::new(apart);
+        let (x, p) = (s.input("x", Scope::Item, &[3, 4]), s.input("p", Scope::Item, &[3, 9]));
+        let (q, r) = (s.input("q", Scope::Request, &[9]), s.input("r", Scope::Request, &[4]));
+        let x = s.push(Op::Binary(Binary::Add), &[x, r]);
+        let (weight, bias) = (s.constant(&[9, 4], |w| w), s.constant(&[9], |b| b));
+        let mut y = s.push(Op::Linear, &[x, weight, bias]);
+        for (join, other) in joins.into_iter().zip([p, q]) {
+            y = s.push(Op::Binary(join), &[other, y]);
+        }
+        match activation {
+            Some(op @ Op::Binary(Binary::PRelu)) => {
+                let slope = s.constant(&[1], |_| 0.25);
+                y = s.push(op.clone(), &[y, slope]);
+            }
+            Some(op) => y = s.push(op.clone(), &[y]),
+            None => {}
+        }
+        let (flat, sum) = (s.push(Op::Reshape { shape: vec![27] }, &[y]), s.constant(&[1, 27], |w| w));
+        let score = s.push(Op::Linear, &[flat, sum]);
+        let plan = Plan::new(&s.builder.finish(score, Link::Identity).unwrap(), &s.tensors).unwrap();
+        let mut numbers = Numbers::new();
+        let mut block = |width: usize, rows: usize| Block { width, data: Data::F32(numbers.usual(rows * width)) };
+        let inputs = [block(12, 6), block(27, 6), block(9, 1), block(4, 1)];
+        let mut scores = vec![0.0; 6];
+        plan.run(&mut plan.arena(), &inputs.each_ref(), &mut scores).unwrap();
+        (scores, plan.sections.pair.len())
+    }
+
+    #[test]
+    fn what_a_layer_takes_over_has_the_bits_of_steps_of_their_own() {
+        let activations = [
+            None,
+            Some(Op::Unary(Unary::Relu)),
+            Some(Op::Unary(Unary::LeakyRelu(0.1))),
+            Some(Op::Binary(Binary::PRelu)),
+            Some(Op::Unary(Unary::Gelu)),
+        ];
+        for activation in &activations {
+            for joins in [[Binary::Add, Binary::Mul], [Binary::Mul, Binary::Add], [Binary::Add, Binary::Add]] {
+                let (got, steps) = scored(activation.as_ref(), joins, false);
+                let (want, _) = scored(activation.as_ref(), joins, true);
+                assert_eq!(steps, 3, "{activation:?}: its inputs, the layer, and the one that sums");
+                assert_same(&got, &want, &format!("{joins:?}, {activation:?}"));
+            }
+        }
+    }
+}
