@@ -151,7 +151,7 @@ pub(crate) fn gelu(x: f32) -> f32 {
     let p = p * p;
     let p = p * p;
     let p = p * p;
-    let positive = if x <= 0.0 { 0.0 } else { x };
+    let positive = if x < 0.0 { 0.0 } else { x };
     positive - t / p
 }
 

@@ -187,6 +187,7 @@ mod tests {
             if apart {
                 let (zero, one) = (sketch.constant(&[], |_| 0.0), sketch.constant(&[], |_| 1.0));
                 sketch.apart = Some(sketch.push(Op::Compare(Compare::Less), &[zero, one]));
+                sketch.numbers = Numbers::new();
             }
             sketch
         }

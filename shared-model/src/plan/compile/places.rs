@@ -10,7 +10,7 @@ use super::chain::Chains;
 use crate::graph::{DType, Graph, Node, Op, Scope, Source, ValueId};
 
 /// Numbers a block of candidates should take: what a core keeps near.
-const BLOCK_NUMBERS: usize = 1 << 16;
+const BLOCK_NUMBERS: usize = 1 << 17;
 const MAX_BLOCK: usize = 64;
 /// Numbers an arena may take: 1 GiB.
 const MAX_ARENA: usize = 1 << 28;
