@@ -3,7 +3,7 @@
 use super::ROWS;
 use super::layout::{Column, PANEL};
 use crate::kernel::lanes::{F32x4, LANES};
-use crate::kernel::math;
+use crate::kernel::{math, turns};
 
 /// The last thing a layer does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,7 +108,7 @@ impl Activation {
     pub(super) fn apply_rest(self, out: &mut [f32]) {
         if self == Self::Gelu {
             let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
-            blocks.iter_mut().for_each(|y| *y = y.map(math::gelu));
+            turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
             rest.iter_mut().for_each(|y| *y = math::gelu(*y));
         }
     }
