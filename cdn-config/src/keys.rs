@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::limits::Bound;
 use crate::nearest::nearest;
-use crate::{Tier, Value, batching, cache, clients, config, device, limits, listen, log, model, upstream, worker};
+use crate::{Tier, Value, batching, cache, clients, config, device, limits, listen, log, model, tls, upstream, worker};
 
 mod page;
 
@@ -20,7 +20,7 @@ static SECTIONS: &[Keys] = &[
     Keys {
         section: "tls",
         about: "belongs to `listen.https` and `listen.tiers`, and is refused without them",
-        keys: listen::TLS_KEYS,
+        keys: tls::KEYS,
     },
     Keys { section: "model", about: "one `[[model]]` for each, at least one", keys: model::KEYS },
     Keys { section: "limits", about: "", keys: limits::KEYS },

@@ -1,12 +1,11 @@
-//! `[listen]` and `[tls]`: where a tier can be reached, and as whom.
+//! `[listen]`: where a tier can be reached.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::files::FileKind;
 use crate::keys::Key;
 use crate::section::{Entry, Section};
-use crate::{FaultKind, Tier};
+use crate::{FaultKind, Tier, Tls};
 
 pub(crate) const KEYS: &[Key] = &[
     Key::text(
@@ -40,20 +39,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
-pub(crate) const TLS_KEYS: &[Key] = &[
-    Key::text("certificate", "path", "PEM chain, the tier's own first").clients("they see another certificate"),
-    Key::text("key", "path", "PEM private key"),
-    Key::text(
-        "client_ca",
-        "path",
-        "PEM roots that the tiers below are known by; use a CA of your own for nothing else",
-    )
-    .or("required for `listen.tiers`")
-    .clients("the tiers below need certificates of another CA"),
-];
-
 const ADDRESS: &str = "an IP address and a port, such as `127.0.0.1:8080`";
-const CLIENT_CA: &str = "the path of the PEM roots that the tiers below are known by";
 
 /// The addresses of a tier: plain HTTP, HTTPS or both for clients, one for the tiers below it, and one for operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,42 +180,6 @@ impl Tiers {
     /// The PEM file of the roots that the tiers below are known by.
     pub fn client_ca(&self) -> &Path {
         &self.client_ca
-    }
-}
-
-/// The identity of a tier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Tls {
-    /// The identity, and the roots that the tiers below are known by; `tiers`: whether these have a listener, if that is
-    /// known.
-    fn read(mut section: Section<'_>, tiers: Option<bool>) -> (Option<Self>, Option<PathBuf>) {
-        let certificate = section
-            .required("certificate", "the path of a PEM certificate chain")
-            .and_then(|entry| entry.path(FileKind::File));
-        let key = section.required("key", "the path of a PEM private key").and_then(|entry| entry.path(FileKind::File));
-        let client_ca = section.optional("client_ca", CLIENT_CA).and_then(|entry| entry.path(FileKind::File));
-        match (tiers, section.has("client_ca")) {
-            (Some(true), false) => section.fault("client_ca", FaultKind::Missing { expected: CLIENT_CA.into() }),
-            (Some(false), true) => section.fault("client_ca", FaultKind::Unused { without: "`listen.tiers`" }),
-            (Some(_) | None, _) => {}
-        }
-        section.finish();
-        (certificate.zip(key).map(|(certificate, key)| Self { certificate, key }), client_ca)
-    }
-
-    /// The PEM file of the certificate and those that vouch for it, its own first.
-    pub fn certificate(&self) -> &Path {
-        &self.certificate
-    }
-
-    /// The PEM file of the certificate's private key.
-    pub fn key(&self) -> &Path {
-        &self.key
     }
 }
 

@@ -85,6 +85,16 @@ fn a_pre_initialized_worker_takes_the_same_steps_as_one_that_is_loaded() {
 }
 
 #[test]
+fn what_has_loaded_has_no_code_that_loads() {
+    let (plain, parts) = (plain(), Parts::of(Tier::Edge));
+    let own = Worker::compile(parts.files.worker.as_ref().unwrap(), BOUNDS).unwrap();
+    let refused = own.start(Tier::Edge, LIMITS, &parts.terms, Some(parts.payload())).err().expect("it loads again");
+    assert!(refused.to_string().contains("rung_load"), "{refused}");
+    let left = snapshot::without_loading(&plain).unwrap();
+    assert!(left.len() < plain.len() * 2 / 3, "{} of {} bytes", left.len(), plain.len());
+}
+
+#[test]
 fn a_worker_begins_only_at_the_tier_that_it_was_started_for() {
     let parts = Parts::of(Tier::Edge);
     let own = Worker::compile(parts.files.worker.as_ref().unwrap(), BOUNDS).unwrap();

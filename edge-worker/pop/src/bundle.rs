@@ -237,7 +237,7 @@ mod tests {
 
     async fn step(model: &Model) -> Step {
         let call = Call { request: sample::request(1.0), below: None, part: None };
-        model.pool.rank(call, Instant::now() + Duration::from_secs(5)).await.expect("a step").step
+        model.pool.rank(&call, Instant::now() + Duration::from_secs(5)).await.expect("a step").step
     }
 
     #[tokio::test]

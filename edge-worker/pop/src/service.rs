@@ -114,9 +114,9 @@ impl Way<'_> {
             // The guest would say the same, but only after it has read the whole request.
             return self.without_guest(call.request, Why::OverLimit, Reason::UpstreamGone).await;
         }
-        // Kept for when the guest fails: it takes the call with it.
-        let request = call.request.clone();
-        match self.ranked(call).await {
+        let ranked = self.ranked(&call).await;
+        let request = call.request;
+        match ranked {
             Ok(step) => self.settled(step, &request).await,
             Err(PoolError::Full) => Err(Failure::Overloaded { retry_after: RETRY_AFTER }),
             Err(PoolError::NoGuest | PoolError::Late | PoolError::Fault(_)) if is_part => {
@@ -169,7 +169,7 @@ impl Way<'_> {
         passed_down(&outcome).unwrap_or_else(|| Ok(self.model().served.without_model(&request, alone)))
     }
 
-    async fn ranked(&mut self, call: ladder::Call) -> Result<Step, PoolError> {
+    async fn ranked(&mut self, call: &ladder::Call) -> Result<Step, PoolError> {
         let done = self.model().pool.rank(call, self.step_until()).await;
         self.timed(done)
     }

@@ -2,7 +2,7 @@
 //!
 //! A transformer's last linear is followed by a mean over the history: it is then computed once and not once a row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_model::graph::{Binary, Graph, GraphError, Op, Reduce, ValueId};
 
@@ -22,10 +22,13 @@ pub(super) fn pass(model: &Model) -> Result<Model, GraphError> {
                 if is_rows(&draft, inputs[0], axes) =>
             {
                 let reduce = Op::Reduce { kind: *kind, axes: axes.clone(), keep: *keep };
-                Sum { draft: &mut draft, kept: &kept, name, reduce }.of(inputs[0])?
+                let (linear, done) = (BTreeMap::new(), BTreeMap::new());
+                Sum { draft: &mut draft, kept: &kept, name, reduce, linear, done }.of(inputs[0])?
             }
             Op::Select { axis, .. } if is_rows(&draft, inputs[0], &[*axis]) => {
-                selected(&mut draft, &kept, name, &node.op, inputs[0])?
+                let mut selection =
+                    Selection { draft: &mut draft, kept: &kept, name, select: &node.op, done: BTreeMap::new() };
+                selection.of(inputs[0])?
             }
             op => draft.push(name, op.clone(), &inputs)?,
         };
@@ -61,26 +64,38 @@ fn is_rows(draft: &Draft, value: ValueId, axes: &[usize]) -> bool {
     rank > 1 && !axes.contains(&(rank - 1))
 }
 
-/// The rows of a sum or a linear are those of its operands.
-fn selected(
-    draft: &mut Draft,
-    kept: &BTreeSet<ValueId>,
-    name: &str,
-    select: &Op,
-    value: ValueId,
-) -> Result<ValueId, GraphError> {
-    match draft.made(value).filter(|_| !kept.contains(&value)).map(|(op, inputs)| (op.clone(), inputs.to_vec())) {
-        Some((op @ Op::Linear, inputs)) => {
-            let x = selected(draft, kept, name, select, inputs[0])?;
-            let operands: Vec<ValueId> = std::iter::once(x).chain(inputs[1..].iter().copied()).collect();
-            draft.push(name, op, &operands)
+/// A selection of rows.
+struct Selection<'a> {
+    draft: &'a mut Draft,
+    /// What is there whole in any case.
+    kept: &'a BTreeSet<ValueId>,
+    name: &'a str,
+    select: &'a Op,
+    done: BTreeMap<ValueId, ValueId>,
+}
+
+impl Selection<'_> {
+    /// The rows of a sum or a linear are those of its operands.
+    fn of(&mut self, value: ValueId) -> Result<ValueId, GraphError> {
+        if let Some(&done) = self.done.get(&value) {
+            return Ok(done);
         }
-        Some((op @ Op::Binary(Binary::Add), inputs)) if inputs.iter().all(|v| same_shape(draft, *v, value)) => {
-            let operands =
-                inputs.iter().map(|v| selected(draft, kept, name, select, *v)).collect::<Result<Vec<_>, _>>()?;
-            draft.push(name, op, &operands)
-        }
-        _ => draft.push(name, select.clone(), &[value]),
+        let made = self.draft.made(value).filter(|_| !self.kept.contains(&value));
+        let selected = match made.map(|(op, inputs)| (op.clone(), inputs.to_vec())) {
+            Some((op @ Op::Linear, mut inputs)) => {
+                inputs[0] = self.of(inputs[0])?;
+                self.draft.push(self.name, op, &inputs)?
+            }
+            Some((op @ Op::Binary(Binary::Add), inputs))
+                if inputs.iter().all(|v| same_shape(self.draft, *v, value)) =>
+            {
+                let operands = inputs.iter().map(|v| self.of(*v)).collect::<Result<Vec<_>, _>>()?;
+                self.draft.push(self.name, op, &operands)?
+            }
+            _ => self.draft.push(self.name, self.select.clone(), &[value])?,
+        };
+        self.done.insert(value, selected);
+        Ok(selected)
     }
 }
 
@@ -95,6 +110,10 @@ struct Sum<'a> {
     kept: &'a BTreeSet<ValueId>,
     name: &'a str,
     reduce: Op,
+    /// Whether there is a linear among the terms of a value.
+    linear: BTreeMap<ValueId, bool>,
+    /// The sums of values that have been taken, by value and weight.
+    done: BTreeMap<(ValueId, Option<ValueId>), ValueId>,
 }
 
 impl Sum<'_> {
@@ -113,20 +132,35 @@ impl Sum<'_> {
         [(a, b), (b, a)].into_iter().find(|(rows, weight)| same_shape(self.draft, *rows, value) && weighs(*weight))
     }
 
-    fn has_linear(&self, value: ValueId) -> bool {
-        match self.draft.made(value).filter(|_| !self.kept.contains(&value)) {
+    fn has_linear(&mut self, value: ValueId) -> bool {
+        if let Some(&known) = self.linear.get(&value) {
+            return known;
+        }
+        let has = match self.draft.made(value).filter(|_| !self.kept.contains(&value)) {
             Some((Op::Linear, _)) => true,
-            Some((Op::Binary(Binary::Add), inputs)) => {
-                inputs.iter().all(|v| same_shape(self.draft, *v, value)) && inputs.iter().any(|v| self.has_linear(*v))
+            Some((Op::Binary(Binary::Add), &[a, b])) => {
+                [a, b].iter().all(|v| same_shape(self.draft, *v, value)) && (self.has_linear(a) || self.has_linear(b))
             }
             _ => false,
-        }
+        };
+        self.linear.insert(value, has);
+        has
     }
 
     fn terms(&mut self, value: ValueId, weight: Option<ValueId>) -> Result<ValueId, GraphError> {
-        let (op, inputs) = match self.draft.made(value) {
-            Some((op, inputs)) if self.has_linear(value) => (op.clone(), inputs.to_vec()),
-            _ => return self.reduced(value, weight),
+        if let Some(&done) = self.done.get(&(value, weight)) {
+            return Ok(done);
+        }
+        let sum = self.sum_of(value, weight)?;
+        self.done.insert((value, weight), sum);
+        Ok(sum)
+    }
+
+    fn sum_of(&mut self, value: ValueId, weight: Option<ValueId>) -> Result<ValueId, GraphError> {
+        let has_linear = self.has_linear(value);
+        let made = self.draft.made(value).filter(|_| has_linear);
+        let Some((op, inputs)) = made.map(|(op, inputs)| (op.clone(), inputs.to_vec())) else {
+            return self.reduced(value, weight);
         };
         if op != Op::Linear {
             let terms = inputs.iter().map(|v| self.terms(*v, weight)).collect::<Result<Vec<_>, _>>()?;

@@ -15,6 +15,8 @@ pub(super) struct Draft {
     constants: BTreeMap<ValueId, String>,
     /// What computes a value.
     made: BTreeMap<ValueId, (Op, Vec<ValueId>)>,
+    /// What is computed of the same operands.
+    of: BTreeMap<Vec<ValueId>, Vec<ValueId>>,
 }
 
 impl Draft {
@@ -33,7 +35,8 @@ impl Draft {
                 Source::Node(_) => {}
             }
         }
-        Ok((Self { builder, tensors: model.tensors.clone(), constants, made: BTreeMap::new() }, ids))
+        let (made, of) = (BTreeMap::new(), BTreeMap::new());
+        Ok((Self { builder, tensors: model.tensors.clone(), constants, made, of }, ids))
     }
 
     /// The model that ranks by `score`, with the tensors it uses.
@@ -71,12 +74,13 @@ impl Draft {
             Op::Concat { .. } if inputs.len() == 1 => return Ok(inputs[0]),
             _ => {}
         }
-        let same = self.made.iter().find(|(_, (o, i))| i == inputs && *o == op);
-        if let Some((id, _)) = same {
+        let alike = self.of.get(inputs).map_or(&[][..], Vec::as_slice);
+        if let Some(id) = alike.iter().find(|id| self.made.get(id).is_some_and(|(o, _)| *o == op)) {
             return Ok(*id);
         }
         let id = self.builder.push(name, op.clone(), inputs)?;
         self.made.insert(id, (op, inputs.to_vec()));
+        self.of.entry(inputs.to_vec()).or_default().push(id);
         Ok(id)
     }
 

@@ -361,3 +361,21 @@ fn a_gelu_is_one_op_however_it_is_spelled() {
     let other = spelled(1.5, 0);
     assert_eq!(ops(&gelu::pass(&other).unwrap()), ops(&other));
 }
+
+#[test]
+fn a_sum_of_itself_again_and_again_is_looked_at_once() {
+    let model = |reduce: bool| {
+        let mut s = Sketch::new();
+        let x = s.input("x", Scope::Item, &[3, 4]);
+        let mut y = s.linear(x, 4);
+        for _ in 0..200 {
+            y = s.binary(Binary::Add, y, y);
+        }
+        let rows = if reduce { s.sum(y, 0) } else { s.push(Op::Select { axis: 0, indices: vec![1] }, &[y]) };
+        let flat = s.reshape(rows, &[4]);
+        s.finish(flat)
+    };
+    for reduce in [true, false] {
+        assert!(behind::pass(&model(reduce)).unwrap().graph.nodes().len() < 210);
+    }
+}

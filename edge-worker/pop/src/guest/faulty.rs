@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shared_model::ladder::Step;
+use shared_model::wire::to_cbor;
 
 use super::handmade::{ERROR, LIMITS, call, failing, load, program, refused, reply};
 use super::{GuestFault, Instance, Pool, PoolError, PoolSize, Program, handmade};
@@ -20,7 +21,7 @@ fn moody(bad: &str) -> String {
 /// What one call of such a worker comes to.
 fn ranked(body: &str) -> Result<Step, GuestFault> {
     let program = program(&worker(body))?;
-    Instance::start(&program, &load())?.rank(&call())
+    Instance::start(&program, &load())?.rank(&to_cbor(&call()))
 }
 
 fn fault(body: &str) -> GuestFault {
@@ -133,7 +134,7 @@ fn soon() -> Instant {
 async fn a_guest_that_fails_is_replaced_and_others_go_on() {
     for bad in ["unreachable", "(loop br 0)", "(drop (memory.grow (i32.const 1000))) unreachable"] {
         let pool = pool(&moody(bad), PoolSize { instances: 2, queue: 64 });
-        let (failed, good) = tokio::join!(pool.rank(failing(), soon()), pool.rank(call(), soon()));
+        let (failed, good) = tokio::join!(pool.rank(&failing(), soon()), pool.rank(&call(), soon()));
         assert!(matches!(failed, Err(PoolError::Fault(_))), "{bad}");
         assert_eq!(good.expect("the other").step, refused(), "{bad}");
         // More than there are guests: each of them has failed and has been replaced.
@@ -146,7 +147,7 @@ async fn a_guest_that_fails_is_replaced_and_others_go_on() {
         while pool.live() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(pool.rank(call(), soon()).await.expect("replaced").step, refused(), "{bad}");
+        assert_eq!(pool.rank(&call(), soon()).await.expect("replaced").step, refused(), "{bad}");
     }
 }
 

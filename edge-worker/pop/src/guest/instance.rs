@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{Call, Outcome, Payload, Step, Terms, TierLimits};
+use shared_model::ladder::{Outcome, Payload, Step, Terms, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -113,15 +113,15 @@ impl Instance {
         self.call(name, &export, params, time)
     }
 
-    /// Ranks.
+    /// Ranks: takes a [`Call`](shared_model::ladder::Call) as CBOR.
     ///
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].
-    pub(crate) fn rank(&mut self, call: &Call) -> Result<Step, GuestFault> {
-        step("rung_rank", self.rank_bytes(&to_cbor(call))?)
+    pub(crate) fn rank(&mut self, call: &[u8]) -> Result<Step, GuestFault> {
+        step("rung_rank", self.rank_bytes(call)?)
     }
 
-    /// From a [`Call`] to a [`Step`], both as CBOR; the step lies in the guest's memory.
+    /// From a [`Call`](shared_model::ladder::Call) to a [`Step`], both as CBOR; the step lies in the guest's memory.
     ///
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use front::panicked;
 use shared_model::ladder::{Call, Outcome, Step};
+use shared_model::wire::to_cbor;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
@@ -49,8 +50,12 @@ struct Job {
 }
 
 enum Work {
-    Rank(Box<Call>),
-    Resume { held: Vec<u8>, outcome: Box<Outcome> },
+    /// A [`Call`], as CBOR.
+    Rank(Vec<u8>),
+    Resume {
+        held: Vec<u8>,
+        outcome: Box<Outcome>,
+    },
 }
 
 /// A guest's step, and where its time went.
@@ -115,8 +120,8 @@ impl Pool {
     }
 
     /// Ranks; `until` is when the caller stops waiting.
-    pub(crate) async fn rank(&self, call: Call, until: Instant) -> Result<Done, PoolError> {
-        self.submit(Work::Rank(Box::new(call)), until, |job| {
+    pub(crate) async fn rank(&self, call: &Call, until: Instant) -> Result<Done, PoolError> {
+        self.submit(Work::Rank(to_cbor(call)), until, |job| {
             self.shared.queue.push(job, |waiting| waiting.is_wanted(Instant::now()))
         })
         .await

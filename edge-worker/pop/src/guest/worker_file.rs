@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared_model::ladder::{Call, Outcome, Step};
-use shared_model::wire::{Reason, Tier, Why};
+use shared_model::wire::{Reason, Tier, Why, to_cbor};
 use tempfile::TempDir;
 use wasmtime::{Config, Engine, Module, OptLevel};
 
@@ -75,8 +75,9 @@ fn the_worker_is_small() {
 
 #[test]
 fn the_worker_answers_when_it_is_sure() {
-    let Step::Answer(answer) =
-        instance(Tier::Edge).rank(&Call { request: sample::request(1.0), below: None, part: None }).expect("a step")
+    let Step::Answer(answer) = instance(Tier::Edge)
+        .rank(&to_cbor(&Call { request: sample::request(1.0), below: None, part: None }))
+        .expect("a step")
     else {
         panic!("no answer")
     };
@@ -90,7 +91,7 @@ fn the_worker_escalates_when_it_is_not_and_another_goes_on() {
     let call = Call { request: sample::request(0.1), below: None, part: None };
     let program = Program::compile(&sample::worker(), LIMITS).expect("a worker");
     let load = load(Tier::Region);
-    let step = Instance::start(&program, &load).expect("an instance").rank(&call).expect("a step");
+    let step = Instance::start(&program, &load).expect("an instance").rank(&to_cbor(&call)).expect("a step");
     let Step::Escalate { held, message, .. } = step else { panic!("{step:?}") };
     assert_eq!((message.why, message.from), (Why::Unsure, Tier::Region));
     assert_eq!(message.request, call.request);
@@ -106,7 +107,7 @@ fn the_worker_says_what_it_declines_and_goes_on() {
     let declined = instance.resume(b"not what it held", &Outcome::Gone).expect("a step");
     assert!(matches!(&declined, Step::Refused(refusal) if refusal.message.contains("held")), "{declined:?}");
     assert!(matches!(
-        instance.rank(&Call { request: sample::request(1.0), below: None, part: None }),
+        instance.rank(&to_cbor(&Call { request: sample::request(1.0), below: None, part: None })),
         Ok(Step::Answer(_))
     ));
 }
