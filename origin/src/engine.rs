@@ -178,7 +178,8 @@ fn run(scorer: &dyn Scorer, batch: Batch) -> Result<Scores, Fault> {
     Ok(caught(|| scorer.score(batch)).map_err(Fault::Panic)??)
 }
 
-fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+/// What a panic of the device says, in place of the panic.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| format!("the device panicked: {}", panicked(panic.as_ref())))
 }
 

@@ -1,9 +1,10 @@
 //! Runs a graph at full precision on a device, for the candidates of several requests at once.
 //!
 //! Constants are uploaded once. A run computes request-scope values once, with one row a request, and then the others with
-//! one row a candidate, in parts if there are too many of them; where the two meet, a candidate takes its request's row. The program is the same on every device: burn's
-//! dispatch is asked at run time. Sums have the device's order, so scores agree with the reference within 1e-5 and not in
-//! bits. No thread and no clock here; a failure of the device inside an op panics, which [`crate::engine`] contains.
+//! one row a candidate, in parts if there are too many of them; where the two meet, a candidate takes its request's row.
+//! The program is the same on every device: burn's dispatch is asked at run time. Sums have the device's order, so scores
+//! agree with the reference within 1e-5 and not in bits. No thread and no clock here; a failure of the device inside an op
+//! panics, which [`crate::engine`] contains.
 //!
 //! A GPU compiles and tunes its kernels by shape, so there the rows are filled up to one of a few numbers, all of which
 //! [`Executor::samples`] has: once those have run, no request waits for a compiler.

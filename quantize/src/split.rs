@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for the
-//! rounding of sums in another order. Of these, one that does not lower the work is dropped. Splitting comes before quantizing: what is measured is the plan that ships.
+//! rounding of sums in another order. Of these, one that does not lower the work is dropped. Splitting comes before
+//! quantizing: what is measured is the plan that ships.
 
 mod attend;
 mod behind;

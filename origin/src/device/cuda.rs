@@ -1,5 +1,7 @@
 //! A GPU's probe: its libraries, then the driver, then the device, then the compiler.
 
+use std::path::Path;
+
 use cubecl::cuda::install::cuda_path;
 use cudarc::driver::result::{device, init};
 use cudarc::get_lib_name_candidates as names;
@@ -7,6 +9,7 @@ use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
 
 use super::Missing;
 use super::library::Places;
+use crate::engine::caught;
 
 /// Includes what the real ones include.
 const TRIAL: &str =
@@ -15,15 +18,20 @@ const TRIAL: &str =
 pub(super) fn probe(index: usize) -> Result<(), Missing> {
     let driver = ["cuda", "nvcuda"].into_iter().flat_map(names).collect();
     let toolkit = cuda_path();
-    // From here on the libraries are there, without which the calls below would panic.
+    // Without the libraries the calls of `trial` would panic; with them they still do for a function that one lacks.
     Places { driver, nvrtc: names("nvrtc"), toolkit: toolkit.clone() }.check()?;
+    caught(|| trial(index, toolkit.as_deref())).map_err(Missing::Start)?
+}
+
+/// Starts the driver, looks for the device and compiles a kernel.
+fn trial(index: usize, toolkit: Option<&Path>) -> Result<(), Missing> {
     init().map_err(|e| Missing::Start(e.to_string()))?;
     let count = device::get_count().map_err(|e| Missing::Start(e.to_string()))?;
     let count = usize::try_from(count).unwrap_or(0);
     if index >= count {
         return Err(Missing::Index { index, count });
     }
-    let include = |folder: &str| toolkit.as_ref().map(|path| path.join(folder).display().to_string());
+    let include = |folder: &str| toolkit.map(|path| path.join(folder).display().to_string());
     let include_paths = ["include", "include/cccl"].into_iter().filter_map(include).collect();
     let options = CompileOptions { include_paths, ..CompileOptions::default() };
     compile_ptx_with_opts(TRIAL, options).map(drop).map_err(|error| Missing::Trial(first_line(&error)))

@@ -119,7 +119,7 @@ impl Step {
             Kernel::Copy => out.copy_from_slice(x(0).data),
             Kernel::Gather(gather) => rows(len, out, |r, out| gather.run(x(0).row(r), out)),
             Kernel::Concat { outer } => {
-                concat(*outer, &self.inputs.iter().map(|&p| read.floats(p)).collect::<Vec<_>>(), len, out);
+                concat(*outer, self.inputs.iter().map(|&p| read.floats(p)), len, out);
             }
             Kernel::Linear(linear, joins) => {
                 let operand = |i: usize, &join: &Join| {
@@ -193,7 +193,7 @@ impl Step {
             Kernel::CopyI32 => out.copy_from_slice(x(0).data),
             Kernel::GatherI32(gather) => rows(len, out, |r, out| gather.run(x(0).row(r), out)),
             Kernel::ConcatI32 { outer } => {
-                concat(*outer, &self.inputs.iter().map(|&p| read.ints(p)).collect::<Vec<_>>(), len, out);
+                concat(*outer, self.inputs.iter().map(|&p| read.ints(p)), len, out);
             }
             Kernel::ReduceI32 { kind, map } => reduce::i32(*kind, map, len, x(0).data, out),
             _ => unreachable!("`gives_ints` sends the others to `run_floats`"),
@@ -242,10 +242,10 @@ fn rows<T>(len: usize, out: &mut [T], f: impl Fn(usize, &mut [T])) {
     out.chunks_exact_mut(len).enumerate().for_each(|(r, out)| f(r, out));
 }
 
-fn concat<T: Copy>(outer: usize, parts: &[Rows<'_, T>], len: usize, out: &mut [T]) {
+fn concat<'a, T: Copy + 'a>(outer: usize, parts: impl Iterator<Item = Rows<'a, T>> + Clone, len: usize, out: &mut [T]) {
     for (r, out) in out.chunks_exact_mut(len).enumerate() {
         for (o, mut out) in out.chunks_exact_mut(len / outer).enumerate() {
-            for part in parts {
+            for part in parts.clone() {
                 let run = part.len / outer;
                 let (head, tail) = out.split_at_mut(run);
                 moves::copy(&part.row(r)[o * run..][..run], head);
