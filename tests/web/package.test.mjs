@@ -240,7 +240,7 @@ test("the package imports no more than it must and is small", async () => {
   const expected = ["__wbindgen_init_externref_table", "__wbindgen_throw", "answered", "escalated", "new", "panicked"];
   assert.deepEqual(names, expected);
   // Of no model; what a CDN's runtime takes is far more. Whoever exceeds it has added something large.
-  assert.ok(bytes.length <= 1.5 * 2 ** 20, `${bytes.length} bytes`);
+  assert.ok(bytes.length <= 1.25 * 2 ** 20, `${bytes.length} bytes`);
 });
 
 /** The texts in nested objects. */

@@ -10,8 +10,8 @@ use wasmtime::{Config, Engine, ExternType, InstancePre, Linker, Module, OptLevel
 use super::GuestFault;
 use super::ceiling::Ceiling;
 
-/// The grain of the time that a guest is given.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The grain of the time that a guest is given. A finer one wakes the process more often for nothing.
+pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// What one guest may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
