@@ -140,7 +140,7 @@ async fn a_guest_that_fails_is_replaced_and_others_go_on() {
         // More than there are guests: each of them has failed and has been replaced.
         for _ in 0..4 {
             assert!(
-                matches!(pool.rank(failing(), soon()).await, Err(PoolError::Fault(_) | PoolError::NoGuest)),
+                matches!(pool.rank(&failing(), soon()).await, Err(PoolError::Fault(_) | PoolError::NoGuest)),
                 "{bad}"
             );
         }
@@ -154,7 +154,8 @@ async fn a_guest_that_fails_is_replaced_and_others_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_the_queue_is_refused_at_the_door() {
     let pool = pool(&moody("(loop br 0)"), PoolSize { instances: 1, queue: 1 });
-    let calls = (0..8).map(|_| pool.rank(failing(), soon()));
+    let call = failing();
+    let calls = (0..8).map(|_| pool.rank(&call, soon()));
     let full = futures_all(calls).await.into_iter().filter(|r| matches!(r, Err(PoolError::Full))).count();
     assert!((6..8).contains(&full), "one runs, one waits: {full} were refused");
 }
@@ -163,7 +164,7 @@ async fn what_does_not_fit_the_queue_is_refused_at_the_door() {
 async fn a_caller_waits_no_longer_than_it_says() {
     let pool = pool(&moody("(loop br 0)"), PoolSize { instances: 1, queue: 8 });
     let begun = Instant::now();
-    let late = pool.rank(failing(), begun + Duration::from_millis(5)).await;
+    let late = pool.rank(&failing(), begun + Duration::from_millis(5)).await;
     assert!(matches!(late, Err(PoolError::Late)));
     assert!(begun.elapsed() < LIMITS.call, "it did not wait for the guest");
 }
