@@ -134,7 +134,8 @@ fn soon() -> Instant {
 async fn a_guest_that_fails_is_replaced_and_others_go_on() {
     for bad in ["unreachable", "(loop br 0)", "(drop (memory.grow (i32.const 1000))) unreachable"] {
         let pool = pool(&moody(bad), PoolSize { instances: 2, queue: 64 });
-        let (failed, good) = tokio::join!(pool.rank(&failing(), soon()), pool.rank(&call(), soon()));
+        let (bad_call, good_call) = (failing(), call());
+        let (failed, good) = tokio::join!(pool.rank(&bad_call, soon()), pool.rank(&good_call, soon()));
         assert!(matches!(failed, Err(PoolError::Fault(_))), "{bad}");
         assert_eq!(good.expect("the other").step, refused(), "{bad}");
         // More than there are guests: each of them has failed and has been replaced.
@@ -164,7 +165,8 @@ async fn what_does_not_fit_the_queue_is_refused_at_the_door() {
 async fn a_caller_waits_no_longer_than_it_says() {
     let pool = pool(&moody("(loop br 0)"), PoolSize { instances: 1, queue: 8 });
     let begun = Instant::now();
-    let late = pool.rank(&failing(), begun + Duration::from_millis(5)).await;
+    let call = failing();
+    let late = pool.rank(&call, begun + Duration::from_millis(5)).await;
     assert!(matches!(late, Err(PoolError::Late)));
     assert!(begun.elapsed() < LIMITS.call, "it did not wait for the guest");
 }
