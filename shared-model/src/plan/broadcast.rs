@@ -67,14 +67,11 @@ impl Access {
         })
     }
 
-    /// The operand over the `i`th common run, of `n` elements.
-    pub(super) fn run<'a, T: Copy>(&self, x: &'a [T], i: usize, n: usize) -> Run<'a, T> {
+    /// The operand over the `n` elements from `start` on, which lie in a common run.
+    pub(super) fn run<'a, T: Copy>(&self, x: &'a [T], start: usize, n: usize) -> Run<'a, T> {
         match self {
-            // The run is mostly the whole of it: to divide would take as long as the run.
-            Self::Repeat(len) if *len == n => Run::Each(&x[..n]),
-            Self::Stretch(times) if *times == n => Run::One(x[i]),
-            Self::Same | Self::Repeat(_) => Run::Each(&x[self.at(i * n)..][..n]),
-            Self::Scalar | Self::Stretch(_) | Self::Map(_) => Run::One(x[self.at(i * n)]),
+            Self::Same | Self::Repeat(_) => Run::Each(&x[self.at(start)..][..n]),
+            Self::Scalar | Self::Stretch(_) | Self::Map(_) => Run::One(x[self.at(start)]),
         }
     }
 }

@@ -108,8 +108,8 @@ pub(super) fn zip<T: Copy, U>(
             }
             continue;
         }
-        for (i, out) in out.chunks_exact_mut(run).enumerate() {
-            match (p.run(a, i, run), q.run(b, i, run)) {
+        for (start, out) in (0..).step_by(run).zip(out.chunks_exact_mut(run)) {
+            match (p.run(a, start, run), q.run(b, start, run)) {
                 (Run::Each(a), Run::Each(b)) => each_two(a, b, out, &f),
                 (Run::Each(a), Run::One(b)) => each(a, out, |a| f(a, b)),
                 (Run::One(a), Run::Each(b)) => each(b, out, |b| f(a, b)),
@@ -130,12 +130,12 @@ pub(super) fn choose<T: Copy>(
     let run = Access::common_run([p, q, s], len);
     for (r, out) in out.chunks_exact_mut(len).enumerate() {
         let (condition, a, b) = (condition.row(r), a.row(r), b.row(r));
-        for (i, out) in out.chunks_exact_mut(run).enumerate() {
-            match s.run(b, i, run) {
+        for (start, out) in (0..).step_by(run).zip(out.chunks_exact_mut(run)) {
+            match s.run(b, start, run) {
                 Run::Each(b) => moves::copy(b, out),
                 Run::One(b) => out.fill(b),
             }
-            match (p.run(condition, i, run), q.run(a, i, run)) {
+            match (p.run(condition, start, run), q.run(a, start, run)) {
                 (Run::Each(c), Run::Each(a)) => {
                     for ((y, &c), &a) in out.iter_mut().zip(c).zip(a) {
                         *y = if c != 0 { a } else { *y };
