@@ -66,7 +66,7 @@ class Guest {
   static async load({ wasm, parts, tier, item_table_bytes, calls }) {
     const { instance } = await WebAssembly.instantiate(readFileSync(wasm), {});
     const guest = Object.assign(new Guest(), { exports: instance.exports, calls: messages(calls), next: 0 });
-    if (guest.exports.rung_abi() !== 2) throw new Error("the worker speaks another ABI");
+    if (guest.exports.rung_abi() !== 3) throw new Error("the worker speaks another ABI");
     const begin = parts.pop();
     parts.forEach((file, part) => {
       guest.succeeds(PARTS[part], guest.exports.rung_load(part, guest.write(readFileSync(file))));

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use shared_model::bundle::Mark;
-use shared_model::ladder::Payload;
+use shared_model::ladder::{ABI_VERSION, Payload};
 use shared_model::limits::MAX_WASM_BYTES;
 use shared_model::wire::Tier;
 use thiserror::Error;
@@ -16,8 +16,6 @@ use walrus::ModuleConfig;
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, OptLevel, Store, Val, WasmParams, WasmResults};
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
-/// The version of the worker's ABI that is spoken here.
-const ABI_VERSION: u32 = 2;
 /// The largest table of what is computed of the items ahead; a tier makes a larger one when it begins, if it may.
 const ITEM_TABLE_BYTES: u32 = 16 << 20;
 /// The longest text of an error that is read.

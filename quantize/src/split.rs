@@ -9,9 +9,9 @@
 //! narrow   a product of few columns is turned around
 //! ```
 //!
-//! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for the
-//! rounding of sums in another order. Of these, one that does not lower the work is dropped. Splitting comes before
-//! quantizing: what is measured is the plan that ships.
+//! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for
+//! rounding. Of `behind` and `scope`, one that does not lower the work is dropped. Splitting comes before quantizing: what
+//! is measured is the plan that ships.
 
 mod attend;
 mod behind;

@@ -22,24 +22,20 @@ mod similarity;
 
 pub use fallback::{Fallback, by_popularity, without_model};
 pub use load::{LoadError, Loaded, Parts, Payload, Terms};
+pub use message::ABI_VERSION;
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
 use minicbor::{Decode, Encode};
 
-use crate::catalog::Catalog;
 use crate::explain::Basis;
 use crate::gate::{self, Class, Policy, Split, Thresholds, Verdict};
-use crate::plan::{Arena, ItemTable, Items, Plan, RunError};
-use crate::schema::Schema;
+use crate::plan::{Items, RunError};
 use crate::topk;
-use crate::variant::VariantName;
 use crate::wire::{
     Agreement, Answer, Escalation, Part, RankRequest, Reason, Refusal, Reply, Stamp, Tier, TierChoice, Timing, Whole,
     Why,
 };
-use prepare::prepare_with;
 use resume::{Held, Own};
-use similarity::Similarity;
 
 /// What a tier accepts for its own scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -110,21 +106,13 @@ pub enum Outcome {
 /// One tier's worker for one bundle. Deterministic: the same calls give the same bits.
 #[derive(Debug)]
 pub struct Ladder {
-    tier: Tier,
+    loaded: Loaded,
     limits: TierLimits,
-    variant: VariantName,
     model: String,
     version: String,
     stamp: Stamp,
     policies: Vec<Policy>,
     static_list: Vec<String>,
-    similarity: Option<Similarity>,
-    schema: Schema,
-    catalog: Catalog,
-    binding: Binding,
-    plan: Plan,
-    items: Option<ItemTable>,
-    arena: Arena,
 }
 
 /// Why a request has no scores.
@@ -149,7 +137,7 @@ impl Ladder {
         if over_limit(request, self.limits) {
             return self.escalate_whole(request, None, Why::OverLimit);
         }
-        let prepared = match prepare_with(&self.schema, &self.catalog, request, self.items.is_some()) {
+        let prepared = match self.loaded.prepare(request) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
@@ -159,11 +147,11 @@ impl Ladder {
         if let Some(why) = self.up_unscored(request, &prepared) {
             return self.escalate_whole(request, None, why);
         }
-        let asked = request.tier.names(self.tier);
+        let asked = request.tier.names(self.loaded.tier);
         let k = request.k as usize;
         let policies = if below.is_none_or(|below| below == self.stamp) { &self.policies[..] } else { &[] };
         let policy = gate::policy(policies, request.k, prepared.len());
-        let thresholds = policy.map_or_else(Thresholds::default, |p| p.of(self.tier));
+        let thresholds = policy.map_or_else(Thresholds::default, |p| p.of(self.loaded.tier));
         if !asked && !thresholds.is_useful() && k < prepared.len() {
             // Scores that cannot lead to an answer are not worth their time; without the tier above they are made then.
             return self.escalate_whole(request, None, Why::NoPolicy);
@@ -201,11 +189,11 @@ impl Ladder {
     fn rank_part(&mut self, request: &RankRequest, part: Part) -> Step {
         let whole = Step::Whole(Whole::NoPolicy);
         let Some(policy) = gate::policy(&self.policies, part.k, part.n as usize) else { return whole };
-        let (claim, thresholds) = ((policy.alpha, policy.delta), policy.of(self.tier));
+        let (claim, thresholds) = ((policy.alpha, policy.delta), policy.of(self.loaded.tier));
         if over_limit(request, self.limits) || !thresholds.is_useful() {
             return whole;
         }
-        let prepared = match prepare_with(&self.schema, &self.catalog, request, self.items.is_some()) {
+        let prepared = match self.loaded.prepare(request) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
@@ -241,8 +229,8 @@ impl Ladder {
     fn up_unscored(&self, request: &RankRequest, prepared: &Prepared) -> Option<Why> {
         let asked_above = match request.tier {
             TierChoice::Auto | TierChoice::Edge => false,
-            TierChoice::Region => self.tier < Tier::Region,
-            TierChoice::Origin => self.tier < Tier::Origin,
+            TierChoice::Region => self.loaded.tier < Tier::Region,
+            TierChoice::Origin => self.loaded.tier < Tier::Origin,
         };
         if asked_above {
             Some(Why::Asked)
@@ -258,9 +246,9 @@ impl Ladder {
     /// The scores before the link.
     fn score(&mut self, prepared: &Prepared) -> Result<Vec<f32>, NoScores> {
         let mut scores = vec![0.0; prepared.len()];
-        let inputs = self.binding.inputs(prepared);
-        let items = self.items.as_ref().map(|table| Items { table, rows: prepared.rows() });
-        match self.plan.run_with(&mut self.arena, &inputs, items, &mut scores) {
+        let inputs = self.loaded.binding.inputs(prepared);
+        let items = self.loaded.items.as_ref().map(|table| Items { table, rows: prepared.rows() });
+        match self.loaded.plan.run_with(&mut self.loaded.arena, &inputs, items, &mut scores) {
             Ok(()) if topk::first_nan(&scores).is_none() => Ok(scores),
             // An index of the request's own that the model has no row for; every tier would say the same.
             Err(error @ RunError::Index { .. }) => {
@@ -271,10 +259,10 @@ impl Ladder {
     }
 
     fn own(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> Own {
-        let link = self.plan.link();
-        let ranked = prepared.ranked(scores, request, Ranking { link, by: self.tier });
+        let link = self.loaded.plan.link();
+        let ranked = prepared.ranked(scores, request, Ranking { link, by: self.loaded.tier });
         let explanation = request.explain.then(|| {
-            let &Self { tier, variant, stamp, ref schema, ref catalog, .. } = self;
+            let &Self { loaded: Loaded { tier, variant, ref schema, ref catalog, .. }, stamp, .. } = self;
             let policy = gate::policy(&self.policies, request.k, scores.len());
             Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy }.explain().to_json()
         });
@@ -283,7 +271,7 @@ impl Ladder {
 
     /// The class of what this tier answers on its own.
     fn alone_class(&self) -> Class {
-        if self.tier == Tier::Edge { Class::Edge } else { Class::Region }
+        if self.loaded.tier == Tier::Edge { Class::Edge } else { Class::Region }
     }
 
     fn agreement(&self, (alpha, delta): (f64, f64), k: u32, class: Class, margin: Option<(f32, f32)>) -> Agreement {
@@ -313,7 +301,7 @@ impl Ladder {
     }
 
     fn message(&self, request: RankRequest, part: Option<Part>, why: Why) -> Escalation {
-        Escalation { request, stamp: self.stamp, from: self.tier, why, remaining_us: 0, part }
+        Escalation { request, stamp: self.stamp, from: self.loaded.tier, why, remaining_us: 0, part }
     }
 
     fn escalate(&self, held: Held, message: Escalation) -> Step {
@@ -344,8 +332,8 @@ impl Ladder {
         Answer {
             model: self.model.clone(),
             version: self.version.clone(),
-            tier: self.tier,
-            variant: Some(self.variant.as_str().to_owned()),
+            tier: self.loaded.tier,
+            variant: Some(self.loaded.variant.as_str().to_owned()),
             degradation,
             reason,
             ranked: own.ranked,

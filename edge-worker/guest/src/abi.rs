@@ -20,10 +20,9 @@
 
 use std::cell::RefCell;
 
-use crate::worker::{Part, Worker, WorkerError};
+use shared_model::ladder::ABI_VERSION;
 
-/// The version of this contract; a host refuses another.
-const VERSION: u32 = 2;
+use crate::worker::{Part, Worker, WorkerError};
 
 /// A module has one worker. It has no threads either, so this is a plain static.
 struct State {
@@ -42,7 +41,7 @@ thread_local! {
 #[unsafe(no_mangle)]
 extern "C" fn rung_abi() -> u32 {
     std::panic::set_hook(Box::new(|panic| tell(panic.to_string())));
-    VERSION
+    ABI_VERSION
 }
 
 #[unsafe(no_mangle)]

@@ -5,8 +5,9 @@
 use minicbor::{Decode, Encode};
 use thiserror::Error;
 
+use super::prepare::prepare_with;
 use super::similarity::Similarity;
-use super::{BindError, Binding, Ladder, TierLimits};
+use super::{BindError, Binding, Ladder, Prepared, TierLimits};
 use crate::bundle::{Bundle, BundleError, CATALOG, MANIFEST, Manifest};
 use crate::catalog::{Catalog, CatalogError};
 use crate::encode::Block;
@@ -15,7 +16,7 @@ use crate::graph::{DType, Scope};
 use crate::plan::{Arena, ItemTable, Plan, PlanError};
 use crate::schema::{Schema, SchemaFaults};
 use crate::variant::{Variant, VariantError, VariantName};
-use crate::wire::{Digest, Stamp, Tier};
+use crate::wire::{Digest, RankRequest, Refusal, Stamp, Tier};
 
 /// The bytes a worker is made of; a host that has verified a bundle hands them over.
 #[derive(Clone, Copy, Debug)]
@@ -64,15 +65,15 @@ pub struct Terms {
 /// A worker that does not know yet which bundle it serves, nor what is asked of it.
 #[derive(Debug)]
 pub struct Loaded {
-    tier: Tier,
-    variant: VariantName,
-    similarity: Option<Similarity>,
-    schema: Schema,
-    catalog: Catalog,
-    binding: Binding,
-    plan: Plan,
-    items: Option<ItemTable>,
-    arena: Arena,
+    pub(super) tier: Tier,
+    pub(super) variant: VariantName,
+    pub(super) similarity: Option<Similarity>,
+    pub(super) schema: Schema,
+    pub(super) catalog: Catalog,
+    pub(super) binding: Binding,
+    pub(super) plan: Plan,
+    pub(super) items: Option<ItemTable>,
+    pub(super) arena: Arena,
 }
 
 /// Why a worker cannot be made of these parts.
@@ -181,25 +182,13 @@ impl Loaded {
             self.make_items(limits.item_table_bytes);
         }
         let Terms { model, version, bundle, policies, static_list } = terms;
-        let Self { tier, variant, similarity, schema, catalog, binding, plan, items, arena } = self;
-        let stamp = Stamp { bundle, catalog: catalog.revision() };
-        Ladder {
-            tier,
-            limits,
-            variant,
-            model,
-            version,
-            stamp,
-            policies,
-            static_list,
-            similarity,
-            schema,
-            catalog,
-            binding,
-            plan,
-            items,
-            arena,
-        }
+        let stamp = Stamp { bundle, catalog: self.catalog.revision() };
+        Ladder { loaded: self, limits, model, version, stamp, policies, static_list }
+    }
+
+    /// A request, without the inputs of candidates that the table of items has.
+    pub(super) fn prepare(&self, request: &RankRequest) -> Result<Prepared, Refusal> {
+        prepare_with(&self.schema, &self.catalog, request, self.items.is_some())
     }
 
     /// What is computed of every item ahead, if it fits. An item that cannot be scored is found when it is asked for.

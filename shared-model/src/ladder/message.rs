@@ -7,6 +7,9 @@ use minicbor::bytes::ByteVec;
 use super::{Ladder, Outcome, Terms, TierLimits};
 use crate::wire::{CborError, from_cbor, to_cbor};
 
+/// The version of the contract between a worker and its host (`edge-worker/guest/src/abi.rs`); a host refuses another.
+pub const ABI_VERSION: u32 = 3;
+
 impl Terms {
     /// What a worker begins with, from a pair of terms and the tier's limits as CBOR.
     ///

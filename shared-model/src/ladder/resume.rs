@@ -157,11 +157,11 @@ impl Ladder {
         if over_limit(&request, self.limits) {
             return self.popular(Reason::UpstreamGone, &request);
         }
-        let prepared = match prepare(&self.schema, &self.catalog, &request) {
+        let prepared = match prepare(&self.loaded.schema, &self.loaded.catalog, &request) {
             Ok(prepared) => prepared,
             Err(refusal) => return Step::Refused(refusal),
         };
-        if lacks_the_store(&self.schema, &request) {
+        if lacks_the_store(&self.loaded.schema, &request) {
             return self.alike(&request, &prepared);
         }
         let scores = match self.score(&prepared) {
@@ -175,14 +175,15 @@ impl Ladder {
 
     /// Level 2, or below it for a user without a history.
     fn alike(&self, request: &RankRequest, prepared: &Prepared) -> Step {
-        let alike = self.similarity.as_ref().and_then(|similarity| similarity.of(&self.plan, prepared));
+        let alike = self.loaded.similarity.as_ref().and_then(|similarity| similarity.of(&self.loaded.plan, prepared));
         let Some(alike) = alike else { return self.popular(Reason::UpstreamGone, request) };
-        let ranked = prepared.unscored(&alike, request, self.tier);
+        let ranked = prepared.unscored(&alike, request, self.loaded.tier);
         self.without_model(Reason::UpstreamGone, 2, ranked)
     }
 
     fn popular(&self, reason: Reason, request: &RankRequest) -> Step {
-        let Fallback { level, ranked } = without_model(&self.catalog, &self.static_list, request, self.tier);
+        let Fallback { level, ranked } =
+            without_model(&self.loaded.catalog, &self.static_list, request, self.loaded.tier);
         self.without_model(reason, level, ranked)
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use rung_tests::processes::Processes;
 use rung_tests::stack::{Which, worker};
 use serde_json::{Value, json};
+use shared_model::ladder::ABI_VERSION;
 
 use super::{answered, back_to_normal, forgetful, place, until};
 use crate::requests::{one, with};
@@ -14,7 +15,7 @@ fn worker_that(does: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
             (memory (export "memory") 1024)
-            (func (export "rung_abi") (result i32) (i32.const 2))
+            (func (export "rung_abi") (result i32) (i32.const {ABI_VERSION}))
             (func (export "rung_input") (param i32) (result i32) (i32.const 256))
             (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
             (func (export "rung_start") (param i32 i32) (result i32) (i32.const 0))

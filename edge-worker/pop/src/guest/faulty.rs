@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared_model::ladder::Step;
+use shared_model::ladder::{ABI_VERSION, Step};
 use shared_model::wire::to_cbor;
 
 use super::handmade::{ERROR, LIMITS, call, failing, load, program, refused, reply};
@@ -111,10 +111,10 @@ fn rejects_a_module_that_lacks_an_export() {
 
 #[test]
 fn rejects_another_version_of_the_abi() {
-    let text = worker("(call $good)")
-        .replace(r#""rung_abi") (result i32) (i32.const 2)"#, r#""rung_abi") (result i32) (i32.const 3)"#);
+    let speaks = |version: u32| format!(r#""rung_abi") (result i32) (i32.const {version})"#);
+    let text = worker("(call $good)").replace(&speaks(ABI_VERSION), &speaks(ABI_VERSION + 1));
     let fault = Instance::start(&program(&text).expect("a module"), &load()).err().expect("a fault");
-    assert!(fault.to_string().contains("speaks ABI 3"), "{fault}");
+    assert!(fault.to_string().contains(&format!("speaks ABI {}", ABI_VERSION + 1)), "{fault}");
 }
 
 #[test]

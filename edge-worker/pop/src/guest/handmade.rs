@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared_model::bundle::Manifest;
-use shared_model::ladder::{Call, Step, Terms, TierLimits};
+use shared_model::ladder::{ABI_VERSION, Call, Step, Terms, TierLimits};
 use shared_model::wire::{Digest, Refusal, Tier, to_cbor};
 
 use super::{GuestFault, GuestLimits, Load, Program};
@@ -25,7 +25,7 @@ pub(crate) fn worker(step: &Step, rank: &str, resume: &str) -> String {
             (memory (export "memory") 1)
             (data (i32.const 32768) "{bytes}")
             (data (i32.const 60000) "{ERROR}")
-            (func (export "rung_abi") (result i32) (i32.const 2))
+            (func (export "rung_abi") (result i32) (i32.const {ABI_VERSION}))
             (func (export "rung_input") (param i32) (result i32) (i32.const 256))
             (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
             (func (export "rung_start") (param i32 i32) (result i32) (i32.const 0))

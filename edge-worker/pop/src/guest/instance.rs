@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{Outcome, Payload, Step, Terms, TierLimits};
+use shared_model::ladder::{ABI_VERSION, Outcome, Payload, Step, Terms, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -11,8 +11,6 @@ use super::ceiling::Ceiling;
 use super::program::{Program, ticks};
 use super::{GuestFault, GuestLimits, Load};
 
-/// The version of the ABI that this host speaks.
-const ABI_VERSION: u32 = 2;
 /// The longest reply that is read. An answer holds at most k ids and scores.
 const MAX_REPLY_BYTES: usize = 128 << 20;
 /// The longest error text that is read.
