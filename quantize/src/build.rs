@@ -249,7 +249,7 @@ pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
 
 /// What the manifest says of a variant.
 fn entry((variant, evaluation): (&Variant, &Evaluation)) -> (VariantName, VariantEntry) {
-    let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32).map(|(n, t)| (n.clone(), t.bits())).collect();
+    let bits = variant.tensors.iter().filter(|(_, t)| t.bits() < 32.0).map(|(n, t)| (n.clone(), t.bits())).collect();
     let tensor_bytes = variant.tensor_bytes() as u64;
     (variant.name, VariantEntry { tensor_bytes, bits, quality: evaluation.quality() })
 }

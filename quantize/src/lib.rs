@@ -27,6 +27,7 @@ pub mod simulate;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+mod tape;
 pub mod worker;
 pub mod write;
 

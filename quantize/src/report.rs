@@ -188,10 +188,12 @@ pub(crate) fn inspected(inspected: &Inspected) -> String {
             for (name, file) in &manifest.files {
                 files.add_row([name.clone(), file.bytes.to_string(), file.sha256.clone()]);
             }
-            let mut variants = table(&["variant", "tensor bytes", "tensors of 4 bits", "of 8 bits"]);
+            let mut variants = table(&["variant", "tensor bytes", "tensors of 4 bits", "of 8 bits", "mixed"]);
             for (name, v) in &manifest.variants {
-                let of = |bits: u8| v.bits.values().filter(|b| **b == bits).count().to_string();
-                variants.add_row([name.as_str().to_owned(), v.tensor_bytes.to_string(), of(4), of(8)]);
+                let of = |kind: fn(f64) -> bool| v.bits.values().filter(|b| kind(**b)).count().to_string();
+                let (four, eight) = (of(|b| b == 4.0), of(|b| b == 8.0));
+                let mixed = of(|b| b != 4.0 && b != 8.0);
+                variants.add_row([name.as_str().to_owned(), v.tensor_bytes.to_string(), four, eight, mixed]);
             }
             let _ = writeln!(text, "{files}\n{variants}\n{}", graph_text(graph));
             text.extend(manifest.policies.iter().map(|p| sentence(p) + "\n"));

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::graph::doc::{ConstantDoc, Doc};
 use crate::graph::{DType, Graph, GraphError};
-use crate::tensor::{GROUP, Tensor};
+use crate::tensor::{GROUP, RowBits, Tensor};
 use crate::wire::Tier;
 
 const METADATA_KEY: &str = "rung";
@@ -133,6 +133,7 @@ enum Encoding {
     Linear4,
     Table8,
     Table4,
+    TableMixed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -219,6 +220,7 @@ fn encoding(tensor: &Tensor) -> Option<Encoding> {
         Tensor::Linear4 { .. } => Some(Encoding::Linear4),
         Tensor::Table8 { .. } => Some(Encoding::Table8),
         Tensor::Table4 { .. } => Some(Encoding::Table4),
+        Tensor::TableMixed { .. } => Some(Encoding::TableMixed),
     }
 }
 
@@ -263,6 +265,12 @@ fn parts(name: &str, tensor: &Tensor) -> Vec<Part> {
             part(".q", Dtype::U8, vec![*rows, width.div_ceil(2)], q.clone()),
             part(".scale", Dtype::F16, vec![*rows], halves(scale)),
             part(".min", Dtype::F16, vec![*rows], halves(min)),
+        ],
+        Tensor::TableMixed { bits, q, scale, min } => vec![
+            part(".bits", Dtype::U8, vec![bits.codes().len()], bits.codes().to_vec()),
+            part(".q", Dtype::U8, vec![q.len()], q.clone()),
+            part(".scale", Dtype::F16, vec![bits.rows()], halves(scale)),
+            part(".min", Dtype::F16, vec![bits.rows()], halves(min)),
         ],
     }
 }
@@ -316,6 +324,15 @@ impl File<'_> {
                 scale: halves(".scale", &[a])?,
                 min: halves(".min", &[a])?,
             },
+            Encoding::TableMixed => {
+                let codes = self.part(name, ".bits", Dtype::U8, &[a.div_ceil(4)])?.to_vec();
+                let bits = RowBits::from_codes(a, b, codes).map_err(|e| e.to_string())?;
+                let q = self.part(name, ".q", Dtype::U8, &[bits.bytes()])?.to_vec();
+                if (0..a).any(|r| bits.of(r) == 16 && !all_finite(&q[bits.start(r)..][..2 * b])) {
+                    return Err("a weight of 16 bits is not finite".into());
+                }
+                Tensor::TableMixed { bits, q, scale: halves(".scale", &[a])?, min: halves(".min", &[a])? }
+            }
         })
     }
 
@@ -342,6 +359,10 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn finite_floats(bytes: &[u8]) -> Result<Vec<f32>, String> {
     let floats = floats(bytes);
     if floats.iter().all(|x| x.is_finite()) { Ok(floats) } else { Err("a scale or offset is not finite".into()) }
+}
+
+fn all_finite(halves: &[u8]) -> bool {
+    halves.as_chunks().0.iter().all(|b| f16::from_le_bytes(*b).is_finite())
 }
 
 fn finite_halves(bytes: &[u8]) -> Result<Vec<f16>, String> {
