@@ -18,14 +18,13 @@ use crate::import::{ImportError, Imported, import};
 use crate::progress::Progress;
 use crate::replay::{Replay, replay};
 use crate::score::{Encoding, Scorer, Set};
-use crate::search;
+use crate::search::{Fewest, Search};
+use crate::sense::Sense;
 use crate::source::{self, SourceError};
 use crate::split::{Model, split};
 use crate::worker::{self, Preinitialized};
 use crate::write::{self, Place};
 
-/// Calibration requests that the search for the mix looks at.
-const SEARCH_REQUESTS: usize = 64;
 /// The sizes of answers that are certified when nothing is said.
 pub(crate) const KS: [u32; 5] = [1, 5, 10, 20, 50];
 
@@ -71,9 +70,12 @@ pub struct Options {
     /// The probability that the certification errs.
     #[arg(long, default_value_t = 0.05, value_parser = probability)]
     pub delta: f64,
-    /// The share of the full-precision bytes that the edge's variant may take; tensors go to 4 bits until it fits.
+    /// The share of the full-precision bytes that the edge's variant may take; its weights have 4 bits or more.
     #[arg(long, default_value_t = 0.22, value_parser = probability)]
     pub edge_share: f64,
+    /// The share that the region's variant may take; its weights have 8 bits or more.
+    #[arg(long, default_value_t = 0.30, value_parser = probability)]
+    pub region_share: f64,
     /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
     #[arg(long, value_delimiter = ',', default_values_t = KS, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: Vec<u32>,
@@ -209,10 +211,11 @@ fn quantize(
     encoding: Encoding,
     progress: &Progress,
 ) -> Result<[Variant; 3], Failure> {
-    let w8 = search::w8(&full);
-    let calibration = encoding.lines(&options.calibration, SEARCH_REQUESTS)?;
-    let w4 = search::w4(&full, &w8, options.edge_share, &calibration, encoding.schema, progress)
-        .map_err(|e| Failure::scorer(&options.model, e))?;
+    let sense = Sense::of(&full, &options.calibration, &options.k, encoding, progress)?;
+    let search = Search::new(&full, &sense, progress);
+    let w4 = search.variant(VariantName::W4, Fewest::Four, options.edge_share);
+    let w8 = search.variant(VariantName::W8, Fewest::Eight, options.region_share);
+    drop(search);
     Ok([w4, w8, full])
 }
 

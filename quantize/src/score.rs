@@ -163,6 +163,26 @@ impl Encoding<'_> {
         lines.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
     }
 
+    /// About `limit` lines of a request file, evenly spread, whatever its order.
+    ///
+    /// # Errors
+    /// Names file, line and field.
+    pub(crate) fn spread(&self, path: &Path, limit: usize) -> Result<Vec<Line>, SourceError> {
+        let (mut kept, mut step) = (Vec::new(), 1);
+        for (i, line) in Lines::open(path)?.enumerate() {
+            let line = line?;
+            if i % step == 0 {
+                kept.push(line);
+            }
+            if kept.len() == 2 * limit {
+                let mut even = [true, false].into_iter().cycle();
+                kept.retain(|_| even.next() == Some(true));
+                step *= 2;
+            }
+        }
+        kept.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
+    }
+
     /// Scores a whole request file by each of `scorers`.
     ///
     /// # Errors
