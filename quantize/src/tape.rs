@@ -109,7 +109,8 @@ impl<'a> Tape<'a> {
     }
 
     /// The scores before the link.
-    pub(crate) fn scores(&self, trace: &Trace) -> Vec<f32> {
+    #[cfg(test)]
+    fn scores(&self, trace: &Trace) -> Vec<f32> {
         let score = self.floats(trace, self.graph.score());
         (0..trace.candidates).map(|r| score.row(r)[0]).collect()
     }
