@@ -11,7 +11,7 @@ use shared_model::schema::{InputSpec, Schema};
 use shared_model::variant::{Variant, VariantName};
 
 use crate::check::{self, Checked};
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Evaluation, Terms, evaluate};
 use crate::failure::Failure;
 use crate::gate::{Claim, calibrate};
 use crate::import::{ImportError, Imported, import};
@@ -147,7 +147,8 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         Some(path) => encoding.score(path, &scorers.iter().collect::<Vec<_>>(), progress)?,
         None => gated.clone(),
     };
-    let evaluations = evaluations(&judged, reported(&options.k));
+    let link = variants[REFERENCE].graph.link();
+    let evaluations = evaluate(&judged.requests, &Terms { k: reported(&options.k), link, catalog: &catalog });
     let replays = replay(&policies, &judged.requests);
     let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
     policies.clone_into(&mut manifest.policies);
@@ -239,12 +240,6 @@ fn gate(
 /// The k of the quality that is reported.
 fn reported(ks: &[u32]) -> u32 {
     if ks.contains(&10) { 10 } else { ks.first().copied().unwrap_or(10) }
-}
-
-/// One evaluation a variant.
-pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
-    let variants = VariantName::ALL.iter().enumerate();
-    variants.map(|(own, name)| evaluate(*name, &set.requests, (own, REFERENCE), k)).collect()
 }
 
 /// What the manifest says of a variant.

@@ -8,8 +8,8 @@ use shared_model::catalog::Catalog;
 use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
 
-use crate::build::evaluations;
-use crate::evaluate::Evaluation;
+use crate::build::REFERENCE;
+use crate::evaluate::{Evaluation, Terms, evaluate};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::replay::{Replay, replay};
@@ -57,10 +57,12 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Evaluated, Failure>
     let encoding = Encoding { schema: &opened.schema, catalog: &opened.catalog };
     let set = encoding.score(&options.requests, &scorers.iter().collect::<Vec<_>>(), progress)?;
     let manifest = &opened.bundle.manifest;
+    let link = opened.variants[REFERENCE].graph.link();
+    let terms = Terms { k: options.k, link, catalog: &opened.catalog };
     Ok(Evaluated {
         model: manifest.model.clone(),
         version: manifest.version.clone(),
-        evaluations: evaluations(&set, options.k),
+        evaluations: evaluate(&set.requests, &terms),
         replays: if options.ladder { replay(&manifest.policies, &set.requests) } else { Vec::new() },
         skipped: set.skipped,
     })
@@ -94,7 +96,7 @@ impl Opened {
         let variants: Vec<Variant> =
             VariantName::ALL.into_iter().map(whole).collect::<Result<_, _>>().map_err(at_fault)?;
         let schema = bundle.schema().map_err(at_fault)?;
-        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
+        let schema = schema.bounded_by(&variants[REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
         let catalog = bundle.file(CATALOG).map_err(|e| at_fault(e.into()))?;
         let catalog = Catalog::from_safetensors(catalog, &schema).map_err(|e| at_fault(e.into()))?;
         Ok(Self { bundle, schema, catalog, variants })

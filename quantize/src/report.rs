@@ -1,5 +1,7 @@
 //! What people read at the end, on stdout.
 
+mod quality;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -10,12 +12,13 @@ use shared_model::wire::Tier;
 use crate::build::Built;
 use crate::delta::Made;
 use crate::eval::Evaluated;
-use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, Inspected};
 use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
 use crate::simulate::Simulated;
 use crate::split::Work;
+
+use quality::evaluations;
 
 /// An empty table with these heads.
 pub(crate) fn table(heads: &[&str]) -> Table {
@@ -44,9 +47,7 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
         let _ = writeln!(text, "{}", sentence(policy));
     }
     let _ = writeln!(text, "{}", replays(&built.replays));
-    if built.skipped > 0 {
-        let _ = writeln!(text, "{} requests were left out: a tier would send them up unscored", built.skipped);
-    }
+    text += &skipped(built.skipped);
     for worker in &built.workers {
         let _ = match (worker.bytes, &worker.reason) {
             (Some(bytes), _) => writeln!(text, "{}: a worker that has it all loaded, {bytes} bytes", worker.file),
@@ -62,28 +63,6 @@ pub(crate) fn delta(made: &Made) -> String {
     let Made { file, model, bundle, revision, changes, items } = made;
     let file = file.display();
     format!("{model}, bundle {bundle}: {changes} changes lead to revision {revision} of {items} items; in {file}")
-}
-
-/// One row a variant.
-pub(crate) fn evaluations(evaluations: &[Evaluation]) -> String {
-    let k = evaluations.first().map_or(0, |e| e.k);
-    let heads = ["variant", &format!("HR@{k}"), &format!("NDCG@{k}"), "AUC", &format!("top-{k} as f32"), "overlap"];
-    let mut rows = table(&heads);
-    for e in evaluations {
-        let relevance = |f: fn(&crate::evaluate::Relevance) -> f64| {
-            e.relevance.as_ref().map_or("-".to_owned(), |r| format!("{:.4}", f(r)))
-        };
-        rows.add_row([
-            e.variant.as_str().to_owned(),
-            relevance(|r| r.hit_rate),
-            relevance(|r| r.ndcg),
-            relevance(|r| r.auc),
-            percent(e.agreement),
-            format!("{:.4}", e.overlap),
-        ]);
-    }
-    let requests = evaluations.first().map_or(0, |e| e.requests);
-    format!("{rows}\non {requests} requests; a tie counts against the relevant item")
 }
 
 /// One row a class of each policy.
@@ -126,7 +105,15 @@ pub(crate) fn evaluated(evaluated: &Evaluated) -> String {
     if !evaluated.replays.is_empty() {
         let _ = write!(text, "\n{}", replays(&evaluated.replays));
     }
+    let _ = write!(text, "\n{}", skipped(evaluated.skipped));
     text
+}
+
+fn skipped(requests: usize) -> String {
+    match requests {
+        0 => String::new(),
+        n => format!("{n} requests were left out: a tier would send them up unscored\n"),
+    }
 }
 
 /// How often certifications erred.
