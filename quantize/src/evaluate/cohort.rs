@@ -49,23 +49,24 @@ pub(super) fn groups(requests: &[Scored], catalog: &Catalog) -> Vec<Group> {
     groups
 }
 
-/// None where histories are all alike, or the schema has no list of the user's.
+/// None where histories are all alike, or the schema has no list of the user's. Equal lengths stay together: a cohort is
+/// more than a quarter where many are as short, or as long, but never everybody.
 fn by_history(requests: &[Scored]) -> Vec<Group> {
     let mut lengths: Vec<usize> = requests.iter().filter_map(|r| r.history).collect();
     lengths.sort_unstable();
-    let (Some(short), Some(long)) = (lengths.get(lengths.len() / 4), lengths.get(lengths.len() * 3 / 4)) else {
+    let (Some(least), Some(most)) = (lengths.first(), lengths.last()) else { return Vec::new() };
+    if least == most {
         return Vec::new();
-    };
+    }
+    let short = lengths[lengths.len() / 4].min(most - 1);
+    let long = lengths[lengths.len() * 3 / 4].max(least + 1);
     let group = |cohort, what, is: &dyn Fn(usize) -> bool| {
         let members = requests.iter().map(|r| r.history.is_some_and(is)).collect();
         Group { cohort, what, members }
     };
-    if short == long {
-        return Vec::new();
-    }
     vec![
-        group(Cohort::NewUsers, format!("a history of {short} or less"), &|n| n <= *short),
-        group(Cohort::HeavyUsers, format!("a history of {long} or more"), &|n| n >= *long),
+        group(Cohort::NewUsers, format!("a history of {short} or less"), &|n| n <= short),
+        group(Cohort::HeavyUsers, format!("a history of {long} or more"), &|n| n >= long),
     ]
 }
 

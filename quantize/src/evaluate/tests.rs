@@ -90,6 +90,22 @@ fn a_cohort_that_is_hurt_is_seen() {
 }
 
 #[test]
+fn a_history_that_most_have_is_no_quarter_but_not_everybody() {
+    let of = |lengths: &[usize]| -> Vec<(String, u64)> {
+        let request = |n: &usize| Scored { history: Some(*n), ..scored(*n, &[], RIGHT, RIGHT) };
+        let requests: Vec<Scored> = lengths.iter().map(request).collect();
+        let edge = evaluated(&requests, [1; 4], Link::Sigmoid).swap_remove(0);
+        edge.cohorts.into_iter().map(|c| (c.what, c.requests)).collect()
+    };
+    let told = |short: &str, n, long: &str, m| {
+        vec![(format!("a history of {short} or less"), n), (format!("a history of {long} or more"), m)]
+    };
+    assert_eq!(of(&[7, 30, 30, 30, 30, 30]), told("29", 1, "30", 5), "lists are cut at 30");
+    assert_eq!(of(&[0, 0, 0, 0, 0, 4]), told("0", 5, "1", 1), "most are new");
+    assert_eq!(of(&[5, 5, 5]), []);
+}
+
+#[test]
 fn a_cohort_that_cannot_be_formed_is_left_out() {
     let alike = [scored(0, &[0], RIGHT, RIGHT), scored(1, &[1], RIGHT, RIGHT)];
     assert_eq!(evaluated(&alike, [1; 4], Link::Sigmoid)[0].cohorts, [], "no history, and all as popular");
