@@ -22,10 +22,11 @@ use crate::build::REFERENCE;
 use crate::gate::interval_by_user;
 use crate::score::Scored;
 use cohort::Group;
-use look::{Look, Mean};
+use look::Mean;
 use paired::ratios;
 
 pub use cohort::Cohort;
+pub(crate) use look::Look;
 pub use paired::Ratio;
 
 /// What requests are judged by.

@@ -10,8 +10,9 @@ use shared_model::gate::{Class, ClassEvidence, Policy, Thresholds};
 use shared_model::wire::Tier;
 
 use crate::build::Built;
+use crate::check::Checked;
 use crate::delta::Made;
-use crate::eval::Evaluated;
+use crate::findings::Findings;
 use crate::inspect::{GraphSummary, Inspected};
 use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
@@ -30,31 +31,34 @@ pub(crate) fn table(heads: &[&str]) -> Table {
 
 /// The result of a build.
 pub(crate) fn built(built: &Built, out: &Path) -> String {
+    let Built { findings, workers } = built;
     let mut text = String::new();
     let mut sizes = table(&["variant", "tensor bytes", "of f32"]);
-    for size in &built.sizes {
+    for size in &findings.sizes {
         sizes.add_row([size.variant.as_str().to_owned(), size.bytes.to_string(), percent(size.share)]);
     }
     let _ = writeln!(text, "{sizes}");
-    let _ = writeln!(text, "{}", evaluations(&built.evaluations));
-    let difference = built.check.difference;
-    let _ = writeln!(
-        text,
-        "import checked against tract on {} requests: largest difference {:.1e} on the output, {:.1e} relative on the score",
-        built.check.requests, difference.absolute, difference.relative
-    );
-    for policy in &built.policies {
+    let _ = writeln!(text, "{}", evaluations(&findings.evaluations));
+    if let Some(Checked { requests, difference, .. }) = &findings.check {
+        let _ = writeln!(
+            text,
+            "import checked against tract on {requests} requests: largest difference {:.1e} on the output, {:.1e} relative on the score",
+            difference.absolute, difference.relative
+        );
+    }
+    for policy in &findings.policies {
         let _ = writeln!(text, "{}", sentence(policy));
     }
-    let _ = writeln!(text, "{}", replays(&built.replays));
-    text += &skipped(built.skipped);
-    for worker in &built.workers {
+    let _ = writeln!(text, "{}", replays(&findings.replays));
+    text += &skipped(findings.skipped);
+    for worker in workers {
         let _ = match (worker.bytes, &worker.reason) {
             (Some(bytes), _) => writeln!(text, "{}: a worker that has it all loaded, {bytes} bytes", worker.file),
             (None, reason) => writeln!(text, "no {}: {}", worker.file, reason.as_deref().unwrap_or_default()),
         };
     }
-    let _ = write!(text, "{} version {} (serial {}) is in {}", built.model, built.version, built.serial, out.display());
+    let Findings { model, version, serial, .. } = findings;
+    let _ = write!(text, "{model} version {version} (serial {serial}) is in {}", out.display());
     text
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn replays(replays: &[Replay]) -> String {
 }
 
 /// An evaluation, with the ladder if it was replayed.
-pub(crate) fn evaluated(evaluated: &Evaluated) -> String {
+pub(crate) fn evaluated(evaluated: &Findings) -> String {
     let mut text = evaluations(&evaluated.evaluations);
     if !evaluated.replays.is_empty() {
         let _ = write!(text, "\n{}", replays(&evaluated.replays));

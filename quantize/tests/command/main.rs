@@ -22,8 +22,13 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// `quantize build` on the demo, with some options replaced.
+/// `quantize build` on the demo, with some files replaced.
 fn build(out: &Path, replaced: &[(&str, &Path)]) -> Output {
+    build_with(out, replaced, &[])
+}
+
+/// The same with more options.
+fn build_with(out: &Path, replaced: &[(&str, &Path)], more: &[&str]) -> Output {
     let mut files = [
         ("--model", demo("movies.onnx")),
         ("--schema", demo("features.toml")),
@@ -37,6 +42,7 @@ fn build(out: &Path, replaced: &[(&str, &Path)]) -> Output {
     }
     let mut args = vec!["build", "--format", "json", "--k", "1,10", "--alpha", "0.1", "--out", out.to_str().unwrap()];
     args.extend(files.iter().flat_map(|(option, path)| [*option, path.to_str().unwrap()]));
+    args.extend(more);
     quantize(&args)
 }
 
