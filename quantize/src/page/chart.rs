@@ -60,23 +60,8 @@ pub(super) fn coverage(curves: &[Curve]) -> Result<Drawing, ChartError> {
             .x_label_area_size(px(46))
             .y_label_area_size(px(64))
             .build_cartesian_2d(0.0..1.0, from..1.0)?;
-        let label = text(12, &FAINT);
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.stroke_width(FINE))
-            .axis_style(GRID.stroke_width(FINE))
-            .set_all_tick_mark_size(px(4))
-            .x_labels(11)
-            .y_labels(8)
-            .label_style(label.clone())
-            .axis_desc_style(text(13, &INK))
-            .x_desc("share of requests answered")
-            .y_desc("agreement among them")
-            .x_label_formatter(&|v| format!("{:.0} %", 100.0 * v))
-            .y_label_formatter(&|v| format!("{:.0} %", 100.0 * v))
-            .draw()?;
+        let axes = ["share of requests answered", "agreement among them"];
+        mesh(&mut chart, axes, [11, 8], &|v| format!("{:.0} %", 100.0 * v))?;
         for curve in curves {
             let points = curve.points.iter().map(|p| (p.coverage, p.agreement));
             chart.draw_series(LineSeries::new(points, colour(curve.variant).stroke_width(2 * FINE)))?;
@@ -99,7 +84,8 @@ pub(super) fn deviation(deviation: &Deviation) -> Result<Drawing, ChartError> {
             .x_label_area_size(px(46))
             .y_label_area_size(px(60))
             .build_cartesian_2d(*from..to, 0.0..highest)?;
-        bars_mesh(&mut chart, to)?;
+        let axes = ["score minus f32's, centred by request", "share of candidates"];
+        mesh(&mut chart, axes, [7, 5], &|v| rounded(*v, to))?;
         let fill = colour(deviation.variant).filled();
         let bars = counts.iter().zip(0u32..).filter(|(count, _)| **count > 0).map(|(count, i)| {
             let left = from + width * f64::from(i);
@@ -112,7 +98,8 @@ pub(super) fn deviation(deviation: &Deviation) -> Result<Drawing, ChartError> {
 
 type Cartesian<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-fn bars_mesh(chart: &mut Cartesian<'_, '_>, reach: f64) -> Drawn {
+/// Axes with these names and at most so many ticks, and a faint line at each share on the upright one.
+fn mesh(chart: &mut Cartesian<'_, '_>, [x, y]: [&str; 2], ticks: [usize; 2], x_tick: &dyn Fn(&f64) -> String) -> Drawn {
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -120,19 +107,19 @@ fn bars_mesh(chart: &mut Cartesian<'_, '_>, reach: f64) -> Drawn {
         .bold_line_style(GRID.stroke_width(FINE))
         .axis_style(GRID.stroke_width(FINE))
         .set_all_tick_mark_size(px(4))
-        .x_labels(7)
-        .y_labels(5)
+        .x_labels(ticks[0])
+        .y_labels(ticks[1])
         .label_style(text(12, &FAINT))
         .axis_desc_style(text(13, &INK))
-        .x_desc("score minus f32's, centred by request")
-        .y_desc("share of candidates")
-        .x_label_formatter(&|v| rounded(*v, reach))
+        .x_desc(x)
+        .y_desc(y)
+        .x_label_formatter(&x_tick)
         .y_label_formatter(&|v| format!("{:.0} %", 100.0 * v))
         .draw()
 }
 
-/// As many digits as tell the ticks of an axis apart that reaches so far to each side; no `-0`.
-fn rounded(v: f64, reach: f64) -> String {
+/// As many digits as tell numbers of this size apart, as the ticks of an axis that reaches so far; no `-0`.
+pub(super) fn rounded(v: f64, reach: f64) -> String {
     let decimals = (1.0 - reach.log10().floor()).clamp(0.0, 12.0) as usize;
     let text = format!("{v:.decimals$}");
     if text.trim_start_matches('-').chars().all(|c| matches!(c, '0' | '.')) { "0".to_owned() } else { text }

@@ -3,11 +3,11 @@
 use shared_model::gate::Class;
 use shared_model::wire::Tier;
 
-use super::super::chart::ChartError;
-use super::super::format::{grouped, percent, span};
-use super::super::html::Html;
-use super::super::table::{Cell, table};
 use crate::findings::Findings;
+use crate::page::chart::ChartError;
+use crate::page::format::{grouped, percent, span};
+use crate::page::html::Html;
+use crate::page::table::{Cell, table};
 use crate::replay::{Replay, Share};
 use crate::report::sentence;
 
@@ -15,7 +15,7 @@ use crate::report::sentence;
 const ANSWERS: [Option<Class>; 5] =
     [Some(Class::Edge), Some(Class::Region), Some(Class::MergedRegion), Some(Class::MergedOrigin), None];
 
-pub(in super::super) fn ladder(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn ladder(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     if findings.policies.is_empty() {
         h.leaf("p", &[("class", "note")], "The bundle has no policy: the origin answers everything.");
         return Ok(());

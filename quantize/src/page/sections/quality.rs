@@ -2,14 +2,14 @@
 
 use shared_model::variant::VariantName;
 
-use super::super::chart::{self, ChartError};
-use super::super::format::{grouped, percent, span};
-use super::super::html::Html;
-use super::super::table::{Cell, Scale, swatch, table};
 use crate::evaluate::{Beside, Evaluation, Ratio, Relevance};
 use crate::findings::{Change, Changed, Findings};
+use crate::page::chart::{self, ChartError};
+use crate::page::format::{grouped, percent, span};
+use crate::page::html::Html;
+use crate::page::table::{Cell, Scale, swatch, table};
 
-pub(in super::super) fn quality(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn quality(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     let Some(first) = findings.evaluations.first() else { return Ok(()) };
     let k = first.k;
     h.leaf(
@@ -63,7 +63,7 @@ pub(in super::super) fn quality(h: &mut Html, findings: &Findings) -> Result<(),
     Ok(())
 }
 
-pub(in super::super) fn coverage(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn coverage(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.leaf(
         "p",
         &[],
@@ -79,7 +79,7 @@ pub(in super::super) fn coverage(h: &mut Html, findings: &Findings) -> Result<()
     Ok(())
 }
 
-pub(in super::super) fn cohorts(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn cohorts(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     let all = || findings.evaluations.iter().flat_map(|e| e.cohorts.iter().map(move |c| (e.variant, c)));
     if all().next().is_none() {
         h.leaf("p", &[("class", "note")], "No cohort can be formed from these requests.");
@@ -110,7 +110,7 @@ pub(in super::super) fn cohorts(h: &mut Html, findings: &Findings) -> Result<(),
     Ok(())
 }
 
-pub(in super::super) fn deviation(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn deviation(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.leaf(
         "p",
         &[],
@@ -123,9 +123,9 @@ pub(in super::super) fn deviation(h: &mut Html, findings: &Findings) -> Result<(
     let mut drawings = Vec::new();
     for d in &findings.deviations {
         let note = format!(
-            "Root mean square {:.2e}, largest {:.2e}; {} of {} candidates are beyond the chart.",
-            d.rms,
-            d.largest,
+            "Root mean square {}, largest {}; {} of {} candidates are beyond the chart.",
+            chart::rounded(d.rms, d.rms),
+            chart::rounded(d.largest, d.rms),
             grouped(d.outside),
             grouped(d.candidates)
         );
@@ -139,7 +139,7 @@ pub(in super::super) fn deviation(h: &mut Html, findings: &Findings) -> Result<(
     Ok(())
 }
 
-pub(in super::super) fn changed(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn changed(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.leaf(
         "p",
         &[],

@@ -3,16 +3,16 @@
 use shared_model::graph::Scope;
 use shared_model::variant::VariantName;
 
-use super::super::chart::ChartError;
-use super::super::format::{bytes, grouped, percent};
-use super::super::html::Html;
-use super::super::table::{Cell, table};
 use crate::findings::{Findings, Stored, TensorUse};
+use crate::page::chart::ChartError;
+use crate::page::format::{bytes, grouped, percent};
+use crate::page::html::Html;
+use crate::page::table::{Cell, table};
 
 /// Tensors with fewer bytes in every variant are folded away.
 const SMALL: usize = 1024;
 
-pub(in super::super) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.leaf(
         "p",
         &[],
@@ -49,7 +49,7 @@ pub(in super::super) fn tensors(h: &mut Html, findings: &Findings) -> Result<(),
     Ok(())
 }
 
-pub(in super::super) fn work(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn work(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     let graph = &findings.graph;
     let split = graph.work;
     h.leaf(

@@ -2,14 +2,14 @@
 
 use shared_model::variant::VariantName;
 
-use super::super::chart::ChartError;
-use super::super::format::{bytes, grouped, percent, span};
-use super::super::html::Html;
-use super::super::table::swatch;
 use crate::evaluate::Evaluation;
 use crate::findings::{Findings, Size};
+use crate::page::chart::ChartError;
+use crate::page::format::{bytes, grouped, percent, span};
+use crate::page::html::Html;
+use crate::page::table::swatch;
 
-pub(in super::super) fn summary(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+pub(in crate::page) fn summary(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.tag("div", &[("class", "tiles")], |h| {
         for (size, evaluation) in findings.sizes.iter().zip(&findings.evaluations) {
             tile(h, size, evaluation);
