@@ -10,18 +10,20 @@ use shared_model::limits;
 use shared_model::schema::{InputSpec, Schema};
 use shared_model::variant::{Variant, VariantName};
 
-use crate::check::{self, Checked};
-use crate::evaluate::{Evaluation, evaluate};
+use crate::check;
+use crate::evaluate::{Evaluation, Terms, evaluate};
 use crate::failure::Failure;
+use crate::findings::Findings;
 use crate::gate::{Claim, calibrate};
 use crate::import::{ImportError, Imported, import};
+use crate::page::PageFile;
 use crate::progress::Progress;
-use crate::replay::{Replay, replay};
+use crate::replay::replay;
 use crate::score::{Encoding, Scorer, Set};
 use crate::search::{Fewest, Search};
 use crate::sense::Sense;
 use crate::source::{self, SourceError};
-use crate::split::{Model, split};
+use crate::split::{Model, Work, split};
 use crate::worker::{self, Preinitialized};
 use crate::write::{self, Place};
 
@@ -79,6 +81,9 @@ pub struct Options {
     /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
     #[arg(long, value_delimiter = ',', default_values_t = KS, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: Vec<u32>,
+    /// Also write what was found out as a page of HTML.
+    #[arg(long)]
+    pub report: Option<PathBuf>,
 }
 
 pub(crate) fn probability(text: &str) -> Result<f64, String> {
@@ -88,37 +93,11 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 /// What a build made.
 #[derive(Clone, Debug, Serialize)]
 pub struct Built {
-    /// The model's name.
-    pub model: String,
-    /// Its version.
-    pub version: String,
-    /// Its serial.
-    pub serial: u64,
-    /// How the import compares with tract.
-    pub check: Checked,
-    /// What each variant takes.
-    pub sizes: Vec<Size>,
-    /// When a tier may answer.
-    pub policies: Vec<Policy>,
-    /// How well each variant ranks.
-    pub evaluations: Vec<Evaluation>,
-    /// What each policy does on the requests judged with.
-    pub replays: Vec<Replay>,
-    /// Gate and evaluation requests that a tier would send up unscored.
-    pub skipped: usize,
+    /// What was found out on the way.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// The workers that are pre-initialized.
     pub workers: Vec<Preinitialized>,
-}
-
-/// The bytes of a variant's tensors.
-#[derive(Clone, Debug, Serialize)]
-pub struct Size {
-    /// Whose.
-    pub variant: VariantName,
-    /// Its bytes.
-    pub bytes: usize,
-    /// Their share of those of f32.
-    pub share: f64,
 }
 
 /// Builds a bundle.
@@ -127,6 +106,7 @@ pub struct Size {
 /// Names the file, line, node or field at fault; the place of the bundle is left as it was.
 pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let place = Place::reserve(&options.out)?;
+    let page = options.report.as_deref().map(|path| PageFile::reserve(path, &options.out)).transpose()?;
     let found = worker::Source::find(options.worker.as_deref())?;
     let worker = found.compile()?;
     let (schema, features) = source::schema(&options.schema)?;
@@ -149,7 +129,8 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         Some(path) => encoding.score(path, &scorers.iter().collect::<Vec<_>>(), progress)?,
         None => gated.clone(),
     };
-    let evaluations = evaluations(&judged, reported(&options.k));
+    let link = variants[REFERENCE].graph.link();
+    let evaluations = evaluate(&judged.requests, &Terms { k: reported(&options.k), link, catalog: &catalog });
     let replays = replay(&policies, &judged.requests);
     let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
     policies.clone_into(&mut manifest.policies);
@@ -161,26 +142,17 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         files.push((variant.name.file(), bytes));
     }
     let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
-    place.fill(manifest, &files)?;
-
-    let f32_bytes = variants[REFERENCE].tensor_bytes();
-    let size = |v: &Variant| Size {
-        variant: v.name,
-        bytes: v.tensor_bytes(),
-        share: v.tensor_bytes() as f64 / f32_bytes.max(1) as f64,
-    };
-    Ok(Built {
-        model: schema.model().to_owned(),
-        version: options.version.clone(),
-        serial: options.serial,
-        check,
-        sizes: variants.iter().map(size).collect(),
-        policies,
-        evaluations,
+    let findings = Findings {
+        check: Some(check),
+        files: options.eval.as_ref().map_or_else(|| options.gate.clone(), |path| vec![path.clone()]),
         replays,
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
-        workers,
-    })
+        ..Findings::of(&manifest, &variants, &judged, evaluations)
+    };
+    let findings = findings.with_unsplit(Work::of(&imported.graph));
+    place.fill(manifest, &files)?;
+    page.map(|page| page.fill(&findings)).transpose()?;
+    Ok(Built { findings, workers })
 }
 
 /// The schema's inputs, with the bounds of their indices as the catalog makes them.
@@ -242,12 +214,6 @@ fn gate(
 /// The k of the quality that is reported.
 fn reported(ks: &[u32]) -> u32 {
     if ks.contains(&10) { 10 } else { ks.first().copied().unwrap_or(10) }
-}
-
-/// One evaluation a variant.
-pub(crate) fn evaluations(set: &Set, k: u32) -> Vec<Evaluation> {
-    let variants = VariantName::ALL.iter().enumerate();
-    variants.map(|(own, name)| evaluate(*name, &set.requests, (own, REFERENCE), k)).collect()
 }
 
 /// What the manifest says of a variant.

@@ -33,7 +33,7 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build a bundle from a model, a schema and example requests
-    Build(build::Options),
+    Build(Box<build::Options>),
     /// Evaluate a bundle on a request file
     Eval(eval::Options),
     /// Make a catalog delta: items that are added, changed or removed without a new bundle

@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<Inspected, Failure> {
     Ok(Inspected::Model { inputs, graph })
 }
 
-fn summary(graph: &Graph, unsplit: Option<Work>) -> GraphSummary {
+pub(crate) fn summary(graph: &Graph, unsplit: Option<Work>) -> GraphSummary {
     let mut nodes_by_scope = BTreeMap::new();
     let mut nodes_by_op = BTreeMap::new();
     for value in graph.values() {

@@ -21,7 +21,7 @@ fn world(users: usize, each: usize, n: usize, noise: f32) -> Vec<Scored> {
         let edge = reference.iter().map(|s| s + noise * normal()).collect();
         let region = reference.iter().map(|s| s + 0.1 * noise * normal()).collect();
         let message = MessageSize { rest: 100, candidates: vec![10; n] };
-        Scored { user: format!("u{user}"), relevant: Vec::new(), scores: vec![edge, region, reference], message }
+        Scored { user: format!("u{user}"), scores: vec![edge, region, reference], message, ..Scored::default() }
     };
     (0..users * each).map(|i| i / each).map(request).collect()
 }
