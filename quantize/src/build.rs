@@ -73,10 +73,10 @@ pub struct Options {
     #[arg(long, default_value_t = 0.05, value_parser = probability)]
     pub delta: f64,
     /// The share of the full-precision bytes that the edge's variant may take; its weights have 4 bits or more.
-    #[arg(long, default_value_t = 0.22, value_parser = probability)]
+    #[arg(long, default_value_t = Self::DEFAULT_SHARES[0], value_parser = probability)]
     pub edge_share: f64,
     /// The share that the region's variant may take; its weights have 8 bits or more.
-    #[arg(long, default_value_t = 0.30, value_parser = probability)]
+    #[arg(long, default_value_t = Self::DEFAULT_SHARES[1], value_parser = probability)]
     pub region_share: f64,
     /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
     #[arg(long, value_delimiter = ',', default_values_t = KS, value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,6 +84,11 @@ pub struct Options {
     /// Also write what was found out as a page of HTML.
     #[arg(long)]
     pub report: Option<PathBuf>,
+}
+
+impl Options {
+    /// The shares of the full-precision bytes for the edge and the region when nothing is said.
+    pub const DEFAULT_SHARES: [f64; 2] = [0.22, 0.30];
 }
 
 pub(crate) fn probability(text: &str) -> Result<f64, String> {

@@ -7,7 +7,7 @@ use shared_model::variant::{Variant, VariantName};
 use crate::build::REFERENCE;
 
 /// A tensor, in every variant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorUse {
     /// Its name.
     pub name: String,
@@ -22,12 +22,12 @@ pub struct TensorUse {
 }
 
 /// How a variant stores a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Stored {
     /// Which.
     pub variant: VariantName,
-    /// Of one weight.
-    pub bits: u8,
+    /// Of one weight, on average.
+    pub bits: f64,
     /// Of all, scales included.
     pub bytes: usize,
 }
@@ -108,7 +108,7 @@ mod tests {
         let [w, b] = &tensors(&variants())[..] else { panic!("two tensors") };
         assert_eq!((w.name.as_str(), w.role.as_str(), &w.scopes[..]), ("w", "linear weight", &[Scope::Item][..]));
         assert_eq!((w.shape.as_slice(), b.role.as_str()), (&[1, 2][..], "linear bias"));
-        let stored: Vec<(u8, usize)> = w.stored.iter().map(|s| (s.bits, s.bytes)).collect();
-        assert_eq!(stored, [(8, 10), (32, 8), (32, 8)], "two weights, their scale and their offset");
+        let stored: Vec<(f64, usize)> = w.stored.iter().map(|s| (s.bits, s.bytes)).collect();
+        assert_eq!(stored, [(8.0, 10), (32.0, 8), (32.0, 8)], "two weights, their scale and their offset");
     }
 }

@@ -26,6 +26,12 @@ pub(super) fn bytes(n: usize) -> String {
     }
 }
 
+/// `8`, `5.6`
+pub(super) fn tenths(x: f64) -> String {
+    let rounded = (x * 10.0).round() / 10.0;
+    rounded.to_string()
+}
+
 /// `99.71 %`
 pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)

@@ -5,7 +5,7 @@ use shared_model::variant::VariantName;
 
 use crate::findings::{Findings, Stored, TensorUse};
 use crate::page::chart::ChartError;
-use crate::page::format::{bytes, grouped, percent};
+use crate::page::format::{bytes, grouped, percent, tenths};
 use crate::page::html::Html;
 use crate::page::table::{Cell, table};
 
@@ -24,7 +24,7 @@ pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), 
         let scopes: Vec<String> = t.scopes.iter().map(|s| format!("{s:?}").to_lowercase()).collect();
         let of = |name: VariantName| t.stored.iter().find(|s| s.variant == name);
         let stored = |s: Option<&Stored>| {
-            s.map_or(Cell::Number(String::new()), |s| Cell::Noted(bytes(s.bytes), format!("{} bits", s.bits)))
+            s.map_or(Cell::Number(String::new()), |s| Cell::Noted(bytes(s.bytes), format!("{} bits", tenths(s.bits))))
         };
         vec![
             Cell::Name(t.name.clone()),
