@@ -147,9 +147,10 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         files.push((variant.name.file(), bytes));
     }
     let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
+    let judged_on = options.eval.as_ref().map_or(&options.gate[..], std::slice::from_ref);
     let findings = Findings {
         check: Some(check),
-        files: options.eval.as_ref().map_or_else(|| options.gate.clone(), |path| vec![path.clone()]),
+        files: judged_on.iter().map(|path| path.display().to_string()).collect(),
         replays,
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
         ..Findings::of(&manifest, &variants, &judged, evaluations)

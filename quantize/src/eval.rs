@@ -51,7 +51,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Findings, Failure> 
     let evaluations = evaluate(&set.requests, &Terms { k: options.k, link, catalog: &opened.catalog });
     let replayed = options.ladder || page.is_some();
     let findings = Findings {
-        files: vec![options.requests.clone()],
+        files: vec![options.requests.display().to_string()],
         replays: if replayed { replay(&manifest.policies, &set.requests) } else { Vec::new() },
         ..Findings::of(manifest, &opened.variants, &set, evaluations)
     };

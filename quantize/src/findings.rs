@@ -6,7 +6,6 @@ mod deviation;
 mod tensors;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde::Serialize;
 use shared_model::bundle::Manifest;
@@ -38,7 +37,7 @@ pub struct Findings {
     /// How the import compares with tract; `None` of a bundle that is there already.
     pub check: Option<Checked>,
     /// The files of the requests that variants were judged on.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<String>,
     /// Those requests.
     pub requests: usize,
     /// Their users.

@@ -143,7 +143,7 @@ pub(in crate::page) fn changed(h: &mut Html, findings: &Findings) -> Result<(), 
     h.leaf(
         "p",
         &[],
-        "By regret, for each variant. Beside an item: f32's score before the link, and its rank by f32 → by the variant. `quantize explain --line` takes the line.",
+        "By regret, for each variant. Beside an item: f32's score before the link, and its rank by f32 → by the variant. quantize explain --line shows a request in full.",
     );
     if findings.changed.is_empty() {
         h.leaf("p", &[("class", "note")], "No variant changes a top k.");

@@ -38,7 +38,7 @@ fn judged(findings: &Findings) -> String {
         0 => String::new(),
         n => format!("; {} more were left out: a tier would send them up unscored", grouped(n as u64)),
     };
-    let files: Vec<String> = findings.files.iter().map(|file| file.display().to_string()).collect();
+    let files = &findings.files;
     let of = if files.is_empty() { String::new() } else { format!(" in {}", files.join(", ")) };
     format!("{requests} requests of {users} users{of}{left_out}")
 }
