@@ -38,11 +38,7 @@ impl LinearForms {
         let all: f64 = sense.outputs.iter().sum();
         let share = |o: usize| if all == 0.0 { 1.0 / outputs as f64 } else { sense.outputs[o] / all };
         let damage = |lost: &dyn Fn(usize) -> Vec<f32>| -> f64 {
-            (0..outputs)
-                .map(|o| lost(o))
-                .enumerate()
-                .map(|(o, lost)| share(o) * sense.inputs.product(&lost, &lost))
-                .sum()
+            (0..outputs).map(lost).enumerate().map(|(o, lost)| share(o) * sense.inputs.product(&lost, &lost)).sum()
         };
         let row = |o: usize| &w[o * inputs..][..inputs];
         let lost4 = |o: usize| -> Vec<f32> {
