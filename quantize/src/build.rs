@@ -1,5 +1,6 @@
 //! `quantize build`: from a trained model to a bundle.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -20,13 +21,15 @@ use crate::page::PageFile;
 use crate::progress::Progress;
 use crate::replay::replay;
 use crate::score::{Encoding, Scorer, Set};
-use crate::search::{Fewest, Search};
+use crate::search::{Fewest, Found, Goal, Jury, Search, Tried, Wanted};
 use crate::sense::Sense;
 use crate::source::{self, SourceError};
 use crate::split::{Model, Work, split};
 use crate::worker::{self, Preinitialized};
 use crate::write::{self, Place};
 
+/// Calibration requests that the search for bits looks at.
+const SEARCH_REQUESTS: usize = 256;
 /// The sizes of answers that are certified when nothing is said.
 pub(crate) const KS: [u32; 5] = [1, 5, 10, 20, 50];
 
@@ -75,6 +78,16 @@ pub struct Options {
     /// The share of the full-precision bytes that the edge's variant may take; its weights have 4 bits or more.
     #[arg(long, default_value_t = Self::DEFAULT_SHARES[0], value_parser = probability)]
     pub edge_share: f64,
+    /// What the edge's variant is to be best at.
+    #[arg(long, value_enum, default_value_t = Goal::Agreement)]
+    pub goal: Goal,
+    /// The bytes that the edge's variant may take, in place of a share.
+    #[arg(long)]
+    pub max_bytes: Option<u64>,
+    /// The share of calibration requests that the edge's variant is to agree on with full precision; with the goal
+    /// `bytes` it is as small as that allows.
+    #[arg(long, value_parser = probability, required_if_eq("goal", "bytes"))]
+    pub min_agreement: Option<f64>,
     /// The share that the region's variant may take; its weights have 8 bits or more.
     #[arg(long, default_value_t = Self::DEFAULT_SHARES[1], value_parser = probability)]
     pub region_share: f64,
@@ -127,7 +140,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let full = full_precision(&imported).map_err(|e| Failure::import(&options.model, e))?;
     let check = check::check(&model, &imported, &full, encoding, &options.calibration, progress)
         .map_err(|e| Failure::check(&options.model, e))?;
-    let variants = quantize(options, full, encoding, progress)?;
+    let Quantized { variants, front, missed, sensitivity } = quantize(options, full, encoding, progress)?;
     let scorers = scorers(options, &variants, &schema)?;
     let (policies, gated) = gate(options, &scorers, encoding, progress)?;
     let judged = match &options.eval {
@@ -150,12 +163,14 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let judged_on = options.eval.as_ref().map_or(&options.gate[..], std::slice::from_ref);
     let findings = Findings {
         check: Some(check),
+        front,
+        missed,
         files: judged_on.iter().map(|path| path.display().to_string()).collect(),
         replays,
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
         ..Findings::of(&manifest, &variants, &judged, evaluations)
     };
-    let findings = findings.with_unsplit(Work::of(&imported.graph));
+    let findings = findings.with_unsplit(Work::of(&imported.graph)).with_sensitivity(&sensitivity);
     place.fill(manifest, &files)?;
     page.map(|page| page.fill(&findings)).transpose()?;
     Ok(Built { findings, workers })
@@ -183,18 +198,27 @@ pub fn full_precision(imported: &Imported) -> Result<Variant, ImportError> {
     Ok(Variant { name: VariantName::F32, graph, tensors })
 }
 
-fn quantize(
-    options: &Options,
-    full: Variant,
-    encoding: Encoding,
-    progress: &Progress,
-) -> Result<[Variant; 3], Failure> {
-    let sense = Sense::of(&full, &options.calibration, &options.k, encoding, progress)?;
-    let search = Search::new(&full, &sense, progress);
-    let w4 = search.variant(VariantName::W4, Fewest::Four, options.edge_share);
+/// The variants, and what the search for them found out.
+struct Quantized {
+    variants: [Variant; 3],
+    front: Vec<Tried>,
+    missed: Option<String>,
+    sensitivity: BTreeMap<String, f64>,
+}
+
+fn quantize(options: &Options, full: Variant, encoding: Encoding, progress: &Progress) -> Result<Quantized, Failure> {
+    let failed = |e| Failure::scorer(&options.model, e);
+    let lines = encoding.spread(&options.calibration, SEARCH_REQUESTS)?;
+    let sense = Sense::of(&full, (&options.calibration, &lines), &options.k, encoding, progress)?;
+    let search = Search::new(&full, &sense, encoding.schema, progress).map_err(failed)?;
+    let jury = Jury::new(&full, &lines, encoding.schema, reported(&options.k)).map_err(failed)?;
+    let most = full.tensor_bytes().max(1) as f64;
+    let share = options.max_bytes.map_or(options.edge_share, |bytes| bytes as f64 / most);
+    let wanted = Wanted { goal: options.goal, share, agreement: options.min_agreement };
+    let Found { variant: w4, front, missed } = search.edge(wanted, &jury).map_err(failed)?;
     let w8 = search.variant(VariantName::W8, Fewest::Eight, options.region_share);
-    drop(search);
-    Ok([w4, w8, full])
+    let sensitivity = search.sensitivity();
+    Ok(Quantized { variants: [w4, w8, full], front, missed, sensitivity })
 }
 
 fn scorers(options: &Options, variants: &[Variant; 3], schema: &Schema) -> Result<Vec<Scorer>, Failure> {

@@ -5,7 +5,7 @@ mod coverage;
 mod deviation;
 mod tensors;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use shared_model::bundle::Manifest;
@@ -18,6 +18,7 @@ use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, summary};
 use crate::replay::Replay;
 use crate::score::Set;
+use crate::search::Tried;
 use crate::split::Work;
 
 pub use changed::{Change, Changed};
@@ -50,6 +51,10 @@ pub struct Findings {
     pub graph: GraphSummary,
     /// What each tensor takes, the largest first.
     pub tensors: Vec<TensorUse>,
+    /// What the search for the edge's variant looked at, by bytes; nothing of a bundle that is there already.
+    pub front: Vec<Tried>,
+    /// What was wanted of it and is not reached.
+    pub missed: Option<String>,
     /// How well each variant ranks.
     pub evaluations: Vec<Evaluation>,
     /// What each quantized variant would answer alone, and how well.
@@ -95,6 +100,8 @@ impl Findings {
             sizes: sizes(variants),
             graph: summary(&variants[REFERENCE].graph, None),
             tensors: tensors::tensors(variants),
+            front: Vec::new(),
+            missed: None,
             evaluations,
             curves: quantized().map(|(own, name)| coverage::curve(requests, own, name, k)).collect(),
             deviations: quantized().filter_map(|(own, name)| deviation::deviation(requests, own, name)).collect(),
@@ -102,6 +109,15 @@ impl Findings {
             policies: manifest.policies.clone(),
             replays: Vec::new(),
         }
+    }
+
+    /// With what each tensor in 4 bits alone does to the scores.
+    #[must_use]
+    pub fn with_sensitivity(mut self, sensitivity: &BTreeMap<String, f64>) -> Self {
+        for tensor in &mut self.tensors {
+            tensor.sensitivity = sensitivity.get(&tensor.name).copied();
+        }
+        self
     }
 
     /// With the multiply-adds of the model before it was split.

@@ -24,13 +24,14 @@ const STYLE: &str = include_str!("page/style.css");
 /// A section: its anchor, its title, and what writes it.
 type Section = (&'static str, &'static str, fn(&mut Html, &Findings) -> Result<(), ChartError>);
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     ("summary", "Summary", sections::summary),
     ("quality", "Quality", sections::quality),
     ("coverage", "Agreement against coverage", sections::coverage),
     ("cohorts", "Cohorts", sections::cohorts),
     ("ladder", "Policies and the ladder", sections::ladder),
     ("deviation", "Deviation of scores", sections::deviation),
+    ("front", "Agreement against bytes", sections::front),
     ("tensors", "Bits of each tensor", sections::tensors),
     ("work", "Multiply-adds", sections::work),
     ("changed", "Requests that changed most", sections::changed),

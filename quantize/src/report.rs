@@ -38,6 +38,9 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
         sizes.add_row([size.variant.as_str().to_owned(), size.bytes.to_string(), percent(size.share)]);
     }
     let _ = writeln!(text, "{sizes}");
+    if let Some(missed) = &findings.missed {
+        let _ = writeln!(text, "missed: {missed}");
+    }
     let _ = writeln!(text, "{}", evaluations(&findings.evaluations));
     if let Some(Checked { requests, difference, .. }) = &findings.check {
         let _ = writeln!(

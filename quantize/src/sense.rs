@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use rayon::prelude::*;
-use shared_model::ladder::prepare;
+use shared_model::ladder::{Prepared, prepare};
 use shared_model::variant::Variant;
 use shared_model::wire::RankRequest;
 
@@ -23,8 +23,6 @@ use crate::search::{Role, roles};
 use crate::source::SourceError;
 use crate::tape::{Rows, Tape, Watch};
 
-/// Calibration requests that are looked at.
-const REQUESTS: usize = 256;
 /// Candidates of each.
 const CANDIDATES: usize = 32;
 /// How far from a boundary a score counts 1/e, in standard deviations of the request's scores.
@@ -37,8 +35,19 @@ const LANES: usize = 4;
 /// What is known of every weight.
 #[derive(Debug, Default)]
 pub(crate) struct Sense {
+    /// What it is known from.
+    pub(crate) samples: Vec<Sample>,
     pub(crate) linears: BTreeMap<String, LinearSense>,
     pub(crate) tables: BTreeMap<String, TableSense>,
+}
+
+/// Candidates of a request near its boundaries.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// Encoded.
+    pub(crate) prepared: Prepared,
+    /// How much each counts.
+    pub(crate) weights: Vec<f64>,
 }
 
 /// Of a linear's weight `[outputs, inputs]`.
@@ -79,18 +88,17 @@ impl TableSense {
 }
 
 impl Sense {
-    /// From the calibration requests, by the full-precision variant; for answers of each of `ks`.
+    /// From requests of the file `calibration`, by the full-precision variant; for answers of each of `ks`.
     ///
     /// # Errors
-    /// A line is no request, or the variant cannot be run.
+    /// The variant cannot be run, or not on these requests.
     pub(crate) fn of(
         full: &Variant,
-        calibration: &Path,
+        (calibration, lines): (&Path, &[Line]),
         ks: &[u32],
         encoding: Encoding<'_>,
         progress: &Progress,
     ) -> Result<Self, Failure> {
-        let lines = encoding.spread(calibration, REQUESTS)?;
         let scorer = Scorer::new(full, encoding.schema).map_err(|e| Failure::scorer(calibration, e))?;
         let tape = Tape::new(&full.graph, &full.tensors);
         let bar = progress.steps(lines.len(), "weighing errors");
@@ -105,6 +113,7 @@ impl Sense {
                         .map_err(|r| SourceError::line(calibration, line.number, r.message))?;
                     let trace = tape.run(&scorer.inputs(&prepared), weights.len());
                     tape.back(&trace, &mut Watcher { sense: &mut sense, weights: &weights });
+                    sense.samples.push(Sample { prepared, weights });
                 }
                 bar.inc(1);
             }
@@ -128,6 +137,7 @@ impl Sense {
     }
 
     fn merged(mut self, other: Self) -> Self {
+        self.samples.extend(other.samples);
         for (mine, other) in self.linears.values_mut().zip(other.linears.into_values()) {
             mine.inputs.merge(&other.inputs);
             mine.outputs.iter_mut().zip(other.outputs).for_each(|(a, b)| *a += b);

@@ -19,6 +19,9 @@ pub struct TensorUse {
     pub shape: Vec<usize>,
     /// One a variant that has it.
     pub stored: Vec<Stored>,
+    /// What it alone in 4 bits does to the scores near the boundaries, as a share of what each tensor alone does, all
+    /// together; `None` of a tensor that is not quantized, and of a bundle that is there already.
+    pub sensitivity: Option<f64>,
 }
 
 /// How a variant stores a tensor.
@@ -45,7 +48,14 @@ pub(super) fn tensors(variants: &[Variant]) -> Vec<TensorUse> {
                 Some(Stored { variant: v.name, bits: tensor.bits(), bytes: tensor.bytes() })
             });
             let (role, scopes) = used(graph, id);
-            Some(TensorUse { name: value.name.clone(), role, scopes, shape: tensor.shape(), stored: stored.collect() })
+            Some(TensorUse {
+                name: value.name.clone(),
+                role,
+                scopes,
+                shape: tensor.shape(),
+                stored: stored.collect(),
+                sensitivity: None,
+            })
         })
         .collect();
     let bytes = |t: &TensorUse| t.stored.last().map_or(0, |s| s.bytes);

@@ -10,6 +10,7 @@ use shared_model::variant::VariantName;
 use thiserror::Error;
 
 use crate::findings::{Curve, Deviation};
+use crate::search::Tried;
 
 /// Pixels are drawn this much finer than they are shown: plotters places everything on whole ones.
 const FINE: u32 = 3;
@@ -66,6 +67,31 @@ pub(super) fn coverage(curves: &[Curve]) -> Result<Drawing, ChartError> {
             let points = curve.points.iter().map(|p| (p.coverage, p.agreement));
             chart.draw_series(LineSeries::new(points, colour(curve.variant).stroke_width(2 * FINE)))?;
         }
+        Ok(())
+    })
+}
+
+/// Agreement by bytes, the one taken larger than the others.
+pub(super) fn front(front: &[Tried]) -> Result<Drawing, ChartError> {
+    let ends =
+        |of: fn(&Tried) -> f64| front.iter().map(of).fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
+    let (least, most) = ends(|t| t.share);
+    let room = 0.04 * (most - least).max(0.01);
+    let from = (ends(|t| t.agreement).0 * 20.0 - 0.2).floor().max(0.0) / 20.0;
+    draw("Agreement against bytes", (1040, 360), |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(px(10))
+            .margin_right(px(24))
+            .x_label_area_size(px(46))
+            .y_label_area_size(px(64))
+            .build_cartesian_2d(least - room..most + room, from..1.0)?;
+        let axes = ["share of the full-precision bytes", "agreement on calibration requests"];
+        mesh(&mut chart, axes, [11, 8], &|v| format!("{:.0} %", 100.0 * v))?;
+        let line = colour(VariantName::W4);
+        let points = || front.iter().map(|t| (t.share, t.agreement));
+        chart.draw_series(LineSeries::new(points(), line.stroke_width(2 * FINE)))?;
+        let dot = |(t, at): (&Tried, (f64, f64))| Circle::new(at, px(if t.taken { 7 } else { 3 }), line.filled());
+        chart.draw_series(front.iter().zip(points()).map(dot))?;
         Ok(())
     })
 }

@@ -7,5 +7,5 @@ mod summary;
 
 pub(super) use ladder::ladder;
 pub(super) use quality::{changed, cohorts, coverage, deviation, quality};
-pub(super) use size::{tensors, work};
+pub(super) use size::{front, tensors, work};
 pub(super) use summary::summary;

@@ -9,6 +9,8 @@ use crate::sense::{LinearSense, TableSense};
 
 /// The bits of a linear's forms.
 pub(super) const LINEAR: [u8; 3] = [4, 8, 32];
+/// The form of a linear in full precision.
+pub(super) const FULL: usize = 2;
 /// The bits of the forms of a table's row.
 pub(super) const TABLE: [u8; 3] = [4, 8, 16];
 /// Bytes of a scale and a minimum.
@@ -68,6 +70,11 @@ impl LinearForms {
 
     pub(super) fn damage(&self, form: usize) -> f64 {
         self.damage[form]
+    }
+
+    /// Expects so many times the damage.
+    pub(super) fn scale(&mut self, by: f64) {
+        self.damage.iter_mut().for_each(|damage| *damage *= by);
     }
 
     /// `None` for full precision.
@@ -135,6 +142,11 @@ impl TableForms {
 
     pub(super) fn damage(&self, row: usize, form: usize) -> f64 {
         f64::from(self.damage[row][form])
+    }
+
+    /// Expects so many times the damage.
+    pub(super) fn scale(&mut self, by: f64) {
+        self.damage.as_flattened_mut().iter_mut().for_each(|damage| *damage *= by as f32);
     }
 
     pub(super) fn tensor(&self, forms: &[u8]) -> Tensor {

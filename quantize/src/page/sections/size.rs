@@ -4,7 +4,7 @@ use shared_model::graph::Scope;
 use shared_model::variant::VariantName;
 
 use crate::findings::{Findings, Stored, TensorUse};
-use crate::page::chart::ChartError;
+use crate::page::chart::{self, ChartError};
 use crate::page::format::{bytes, grouped, percent, tenths};
 use crate::page::html::Html;
 use crate::page::table::{Cell, table};
@@ -12,11 +12,35 @@ use crate::page::table::{Cell, table};
 /// Tensors with fewer bytes in every variant are folded away.
 const SMALL: usize = 1024;
 
+pub(in crate::page) fn front(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
+    if findings.front.is_empty() {
+        h.leaf(
+            "p",
+            &[],
+            "A build looks at other mixes of bits; of a bundle that is there already nothing more is known.",
+        );
+        return Ok(());
+    }
+    h.leaf(
+        "p",
+        &[],
+        "Mixes of bits for the edge that the search looked at, without those that another beats; the large dot was taken. \
+         Agreement is on the calibration requests, which the bits were chosen by.",
+    );
+    h.figure("Agreement by bytes", &chart::front(&findings.front)?, "");
+    if let Some(missed) = &findings.missed {
+        h.leaf("p", &[], &format!("Missed: {missed}."));
+    }
+    Ok(())
+}
+
 pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     h.leaf(
         "p",
         &[],
-        "The largest first. Bytes include scales; a bar is a share of the largest tensor in full precision.",
+        "The largest first. Sensitivity is what a tensor alone in 4 bits does to scores near the boundaries, as a share of what \
+         each alone does. Bits are a mean where the rows of a table differ; bytes include scales; a bar is a share of the \
+         largest tensor in full precision.",
     );
     let largest = findings.tensors.iter().flat_map(|t| &t.stored).map(|s| s.bytes).max().unwrap_or(1) as f64;
     let row = |t: &TensorUse| {
@@ -30,6 +54,7 @@ pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), 
             Cell::Name(t.name.clone()),
             Cell::Remarked(t.role.clone(), scopes.join(", ")),
             Cell::Number(shape.join(" × ")),
+            Cell::Number(t.sensitivity.map(percent).unwrap_or_default()),
             stored(of(VariantName::W4)),
             stored(of(VariantName::W8)),
             stored(of(VariantName::F32)),
@@ -37,7 +62,7 @@ pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), 
         ]
     };
     let is_small = |t: &&TensorUse| t.stored.iter().all(|s| s.bytes < SMALL);
-    let heads = ["tensor", "role", "shape", "w4", "w8", "f32", "bytes"];
+    let heads = ["tensor", "role", "shape", "sensitivity", "w4", "w8", "f32", "bytes"];
     let (small, large): (Vec<&TensorUse>, Vec<&TensorUse>) = findings.tensors.iter().partition(is_small);
     table(h, &heads, &large.into_iter().map(row).collect::<Vec<_>>());
     if !small.is_empty() {
