@@ -252,3 +252,6 @@ fn role(graph: &Graph, id: ValueId) -> Option<Role> {
     let first = roles.next()??;
     roles.all(|r| r == Some(first)).then_some(first)
 }
+
+#[cfg(test)]
+mod tests;
