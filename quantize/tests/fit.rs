@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use shared_model::ladder::{ABI_VERSION, Step};
-use shared_model::wire::{Answer, Reason, Refusal, Tier, Timing, to_cbor};
+use shared_model::ladder::Step;
+use shared_model::wire::{Answer, Reason, Refusal, Tier, Timing};
 use tempfile::TempDir;
+
+#[path = "handmade/worker.rs"]
+mod handmade;
 
 fn quantize(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_quantize")).args(args).output().unwrap()
@@ -46,25 +49,7 @@ impl Stage {
 
     /// Writes a worker that has `pages` of memory once it has ranked, and returns `step`.
     fn worker(&self, pages: usize, step: &Step) {
-        let step = to_cbor(step);
-        let bytes: String = step.iter().map(|byte| format!("\\{byte:02x}")).collect();
-        let reply = 32_768_u64 << 32 | step.len() as u64;
-        // Its inputs lie behind what it was made with, in memory that is there from the start.
-        let text = format!(
-            r#"(module
-                (memory (export "memory") 20)
-                (data (i32.const 32768) "{bytes}")
-                (func (export "rung_abi") (result i32) (i32.const {ABI_VERSION}))
-                (func (export "rung_input") (param i32) (result i32) (i32.const 65536))
-                (func (export "rung_load") (param i32 i32) (result i32) (i32.const 0))
-                (func (export "rung_start") (param i32 i32) (result i32) (i32.const 0))
-                (func (export "rung_begin") (param i32 i32) (result i32) (i32.const 0))
-                (func (export "rung_error") (result i64) (i64.const 0))
-                (func (export "rung_rank") (param i32) (result i64)
-                    (drop (memory.grow (i32.const {more}))) (i64.const {reply})))"#,
-            more = pages - 20,
-        );
-        std::fs::write(self.path("worker.wasm"), wat::parse_str(text).unwrap()).unwrap();
+        std::fs::write(self.path("worker.wasm"), handmade::worker(pages, step)).unwrap();
     }
 
     fn fit(&self, target: &str, more: &[&str]) -> (Option<i32>, String, String) {
