@@ -1,22 +1,23 @@
 //! `quantize build`: from a trained model to a bundle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use shared_model::bundle::{Manifest, VariantEntry};
 use shared_model::catalog::Catalog;
 use shared_model::gate::Policy;
-use shared_model::limits;
 use shared_model::schema::{InputSpec, Schema};
 use shared_model::variant::{Variant, VariantName};
 
-use crate::check;
+use crate::check::{self, Checked, Expected};
 use crate::evaluate::{Evaluation, Terms, evaluate};
 use crate::failure::Failure;
 use crate::findings::Findings;
 use crate::gate::{Claim, calibrate};
-use crate::import::{ImportError, Imported, import};
+use crate::import::{ImportError, Imported, import_from};
 use crate::page::PageFile;
 use crate::progress::Progress;
 use crate::replay::replay;
@@ -130,16 +131,15 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     let (schema, features) = source::schema(&options.schema)?;
     let catalog = source::catalog(&options.catalog, &schema)?;
     let static_list = options.static_list.as_deref().map(source::static_list).transpose()?.unwrap_or_default();
-    let model = source::bytes(&options.model, limits::MAX_TENSORS_BYTES)?;
 
-    let imported = import(&model, &inputs(&schema, &catalog)).map_err(|e| Failure::import(&options.model, e))?;
+    let specs = inputs(&schema, &catalog);
+    let imported = imported(&options.model, &specs)?;
     let schema = schema.bounded_by(&imported.graph);
     let schema = schema.map_err(|faults| SourceError::Schema { path: options.schema.clone(), faults })?;
     catalog.check(&schema).map_err(|e| SourceError::file(&options.catalog, e))?;
     let encoding = Encoding { schema: &schema, catalog: &catalog };
-    let full = full_precision(&imported).map_err(|e| Failure::import(&options.model, e))?;
-    let check = check::check(&model, &imported, &full, encoding, &options.calibration, progress)
-        .map_err(|e| Failure::check(&options.model, e))?;
+    let unsplit = Work::of(&imported.graph);
+    let (full, check) = checked(&options.model, imported, &specs, encoding, &options.calibration, progress)?;
     let Quantized { variants, front, missed, sensitivity } = quantize(options, full, encoding, progress)?;
     let scorers = scorers(options, &variants, &schema)?;
     let (policies, gated) = gate(options, &scorers, encoding, progress)?;
@@ -147,6 +147,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         Some(path) => encoding.score(path, &scorers.iter().collect::<Vec<_>>(), progress)?,
         None => gated.clone(),
     };
+    drop(scorers);
     let link = variants[REFERENCE].graph.link();
     let evaluations = evaluate(&judged.requests, &Terms { k: reported(&options.k), link, catalog: &catalog });
     let replays = replay(&policies, &judged.requests);
@@ -155,11 +156,6 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     manifest.static_list = static_list;
     manifest.variants = variants.iter().zip(&evaluations).map(entry).collect();
     let mut files = write::common(features, catalog.to_safetensors(&schema));
-    for variant in &variants {
-        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&options.out.join(variant.name.file()), e))?;
-        files.push((variant.name.file(), bytes));
-    }
-    let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
     let judged_on = options.eval.as_ref().map_or(&options.gate[..], std::slice::from_ref);
     let findings = Findings {
         check: Some(check),
@@ -170,10 +166,45 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
         skipped: gated.skipped + if options.eval.is_some() { judged.skipped } else { 0 },
         ..Findings::of(&manifest, &variants, &judged, evaluations)
     };
-    let findings = findings.with_unsplit(Work::of(&imported.graph)).with_sensitivity(&sensitivity);
+    let findings = findings.with_unsplit(unsplit).with_sensitivity(&sensitivity);
+    for variant in variants {
+        let bytes = variant.to_bytes().map_err(|e| SourceError::file(&options.out.join(variant.name.file()), e))?;
+        files.push((variant.name.file(), bytes));
+    }
+    let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
     place.fill(manifest, &files)?;
     page.map(|page| page.fill(&findings)).transpose()?;
     Ok(Built { findings, workers })
+}
+
+fn imported(model: &Path, specs: &[InputSpec]) -> Result<Imported, Failure> {
+    import_from(&mut open(model)?, specs).map_err(|e| Failure::import(model, e))
+}
+
+fn open(model: &Path) -> Result<File, SourceError> {
+    File::open(model).map_err(|e| SourceError::io(model, e))
+}
+
+/// A model in full precision, compared with tract on calibration requests; `outline` is what it was imported as.
+///
+/// While tract reads a model it holds it twice: our tensors are given up before, and imported again after.
+///
+/// # Errors
+/// Names the file, node, tensor or line at fault.
+pub fn checked(
+    model: &Path,
+    mut outline: Imported,
+    specs: &[InputSpec],
+    encoding: Encoding,
+    calibration: &Path,
+    progress: &Progress,
+) -> Result<(Variant, Checked), Failure> {
+    let fault = |e| Failure::check(model, e);
+    outline.tensors.clear();
+    let expected = Expected::of(&mut open(model)?, &outline, encoding, calibration, progress).map_err(fault)?;
+    let full = full_precision(imported(model, specs)?).map_err(|e| Failure::import(model, e))?;
+    let checked = check::check(&full, expected, encoding, calibration, progress).map_err(fault)?;
+    Ok((full, checked))
 }
 
 /// The schema's inputs, with the bounds of their indices as the catalog makes them.
@@ -192,9 +223,10 @@ pub(crate) const REFERENCE: usize = 2;
 ///
 /// # Errors
 /// A value of it would be larger than a graph allows.
-pub fn full_precision(imported: &Imported) -> Result<Variant, ImportError> {
-    let model = Model { graph: imported.graph.clone(), tensors: imported.tensors.clone() };
-    let Model { graph, tensors } = split(model)?;
+pub fn full_precision(imported: Imported) -> Result<Variant, ImportError> {
+    let tensors = imported.tensors.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect();
+    let Model { graph, tensors } = split(Model { graph: imported.graph, tensors })?;
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, Arc::unwrap_or_clone(tensor))).collect();
     Ok(Variant { name: VariantName::F32, graph, tensors })
 }
 

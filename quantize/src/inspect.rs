@@ -89,8 +89,9 @@ pub fn run(options: &Options) -> Result<Inspected, Failure> {
         None => None,
         Some(path) => {
             let imported = import(&bytes, source::schema(path)?.0.inputs()).map_err(fault)?;
-            let split = full_precision(&imported).map_err(fault)?;
-            Some(summary(&split.graph, Some(Work::of(&imported.graph))))
+            let unsplit = Work::of(&imported.graph);
+            let split = full_precision(imported).map_err(fault)?;
+            Some(summary(&split.graph, Some(unsplit)))
         }
     };
     Ok(Inspected::Model { inputs, graph })

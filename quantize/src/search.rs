@@ -48,7 +48,7 @@ pub enum Fewest {
 pub struct Search<'a> {
     full: &'a Variant,
     linears: BTreeMap<String, LinearForms>,
-    tables: BTreeMap<String, TableForms>,
+    tables: BTreeMap<String, TableForms<'a>>,
     /// What each tensor in 4 bits alone does to the scores.
     harm: BTreeMap<String, f64>,
 }
@@ -62,13 +62,15 @@ struct Spent {
     tables: BTreeMap<String, Vec<u8>>,
 }
 
-/// One more form up for a linear or a row of a table.
-struct Step<'n> {
-    gain: f64,
-    bytes: usize,
-    name: &'n str,
-    /// `None` for a linear.
-    row: Option<usize>,
+/// One more form up for a linear or a row of a table. A large table has millions: no more than is needed.
+#[derive(Clone, Copy)]
+struct Step {
+    gain: f32,
+    bytes: u32,
+    /// Among the linears, then the tables.
+    tensor: u32,
+    /// 0 of a linear.
+    row: u32,
     /// The form after it.
     to: u8,
 }
@@ -122,10 +124,11 @@ impl<'a> Search<'a> {
     }
 
     fn spent(&self, name: VariantName, spent: &Spent) -> Variant {
-        let mut tensors = self.full.tensors.clone();
-        for (name, tensor) in self.tensors(spent) {
-            tensors.insert(name, tensor);
-        }
+        let tensor = |name: &String| match self.linears.contains_key(name) || self.tables.contains_key(name) {
+            true => self.tensor(name, spent),
+            false => self.full.tensors[name].clone(),
+        };
+        let tensors = self.full.tensors.keys().map(|name| (name.clone(), tensor(name))).collect();
         Variant { name, graph: self.full.graph.clone(), tensors }
     }
 
@@ -144,57 +147,52 @@ impl<'a> Search<'a> {
         let allowed = self.full.tensor_bytes() as f64 * share;
         let mut bytes = self.bytes(&spent);
         let mut steps = self.steps(first);
+        let is_linear = |step: &Step| (step.tensor as usize) < self.linears.len();
         if fast {
-            steps.retain(|step| step.row.is_some() || usize::from(step.to) != forms::FULL);
+            steps.retain(|step| !is_linear(step) || usize::from(step.to) != forms::FULL);
         }
-        let first = |step: &Step<'_>| fast && step.row.is_none();
-        let worth = |step: &Step<'_>| if first(step) { f64::INFINITY } else { step.gain / step.bytes as f64 };
+        let worth = |step: &Step| match fast && is_linear(step) {
+            true => f32::INFINITY,
+            false => step.gain / step.bytes as f32,
+        };
         steps.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+        let Spent { linears, tables } = &mut spent;
+        let mut linears: Vec<&mut u8> = linears.values_mut().collect();
+        let mut tables: Vec<&mut Vec<u8>> = tables.values_mut().collect();
         for step in steps {
-            let now = match step.row {
-                None => spent.linears[step.name],
-                Some(row) => spent.tables[step.name][row],
+            let tensor = step.tensor as usize;
+            let form = match linears.get_mut(tensor) {
+                Some(form) => &mut **form,
+                None => &mut tables[tensor - linears.len()][step.row as usize],
             };
-            if step.to != now + 1 || worth(&step) <= 0.0 || (bytes + step.bytes) as f64 > allowed {
-                continue;
-            }
-            bytes += step.bytes;
-            match (step.row, spent.tables.get_mut(step.name)) {
-                (Some(row), Some(rows)) => rows[row] = step.to,
-                _ => drop(spent.linears.insert(step.name.to_owned(), step.to)),
+            let after = bytes + step.bytes as usize;
+            if step.to == *form + 1 && worth(&step) > 0.0 && after as f64 <= allowed {
+                (*form, bytes) = (step.to, after);
             }
         }
         spent
     }
 
     /// Every step up from the fewest bits, in the order of names and rows.
-    fn steps(&self, first: u8) -> Vec<Step<'_>> {
+    fn steps(&self, first: u8) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (name, linear) in &self.linears {
+        let mut push = |gain: f64, bytes: usize, [tensor, row]: [usize; 2], to: u8| {
+            let [bytes, tensor, row] = [bytes, tensor, row].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            steps.push(Step { gain: gain as f32, bytes, tensor, row, to });
+        };
+        for (tensor, linear) in self.linears.values().enumerate() {
             for to in first + 1..forms::LINEAR.len() as u8 {
                 let [from, at] = [to - 1, to].map(usize::from);
-                let gain = linear.damage(from) - linear.damage(at);
-                steps.push(Step {
-                    gain,
-                    bytes: linear.bytes(at).saturating_sub(linear.bytes(from)).max(1),
-                    name,
-                    row: None,
-                    to,
-                });
+                let bytes = linear.bytes(at).saturating_sub(linear.bytes(from)).max(1);
+                push(linear.damage(from) - linear.damage(at), bytes, [tensor, 0], to);
             }
         }
-        for (name, table) in &self.tables {
+        for (tensor, table) in self.tables.values().enumerate() {
             for row in 0..table.rows() {
                 for to in first + 1..forms::TABLE.len() as u8 {
                     let [from, at] = [to - 1, to].map(usize::from);
                     let gain = table.damage(row, from) - table.damage(row, at);
-                    steps.push(Step {
-                        gain,
-                        bytes: table.row_bytes(at) - table.row_bytes(from),
-                        name,
-                        row: Some(row),
-                        to,
-                    });
+                    push(gain, table.row_bytes(at) - table.row_bytes(from), [self.linears.len() + tensor, row], to);
                 }
             }
         }
@@ -210,14 +208,6 @@ impl<'a> Search<'a> {
                 tensor.unwrap_or_else(|| self.full.tensors[name].clone())
             }
         }
-    }
-
-    fn tensors<'s>(&'s self, spent: &'s Spent) -> impl Iterator<Item = (String, Tensor)> + 's {
-        let linears = spent
-            .linears
-            .iter()
-            .filter_map(|(name, form)| Some((name.clone(), self.linears[name].tensor(usize::from(*form))?)));
-        linears.chain(spent.tables.iter().map(|(name, forms)| (name.clone(), self.tables[name].tensor(forms))))
     }
 
     /// Of all tensors.

@@ -21,11 +21,18 @@ use maps::Maps;
 
 /// The elements of a value, row by row.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Elements {
+enum Elements {
     /// Floats.
     F32(Vec<f32>),
     /// Integers, and booleans as 0 and 1.
     I32(Vec<i32>),
+}
+
+/// The same, of a value or a constant.
+#[derive(Clone, Copy, Debug)]
+enum View<'a> {
+    F32(&'a [f32]),
+    I32(&'a [i32]),
 }
 
 /// Rows of a value: one for all candidates or one each.
@@ -61,7 +68,7 @@ pub(crate) trait Watch {
 #[derive(Debug)]
 pub(crate) struct Tape<'a> {
     graph: &'a Graph,
-    constants: Vec<Option<Elements>>,
+    constants: Vec<Option<View<'a>>>,
     maps: Vec<Maps>,
     /// `[K, O]` of each linear, by node.
     transposed: Vec<Vec<f32>>,
@@ -80,14 +87,14 @@ impl<'a> Tape<'a> {
     /// The graph with these weights.
     ///
     /// # Panics
-    /// The tensors are not the graph's: compile a plan first.
-    pub(crate) fn new(graph: &'a Graph, tensors: &BTreeMap<String, Tensor>) -> Self {
+    /// The tensors are not the graph's, or not in full precision: compile a plan first.
+    pub(crate) fn new(graph: &'a Graph, tensors: &'a BTreeMap<String, Tensor>) -> Self {
         let mut constants = vec![None; graph.values().len()];
         for (id, value) in graph.constants() {
-            let tensor = &tensors[&value.name];
-            constants[id.index()] = Some(match tensor {
-                Tensor::I32 { data, .. } => Elements::I32(data.clone()),
-                floats => Elements::F32(floats.to_f32().expect("every other form stands for floats")),
+            constants[id.index()] = Some(match &tensors[&value.name] {
+                Tensor::F32 { data, .. } => View::F32(data),
+                Tensor::I32 { data, .. } => View::I32(data),
+                quantized => panic!("`{}` has {} bits: a tape is of full precision", value.name, quantized.bits()),
             });
         }
         let transposed = graph.nodes().iter().map(|node| transposed(graph, node, &constants)).collect();
@@ -115,25 +122,33 @@ impl<'a> Tape<'a> {
         (0..trace.candidates).map(|r| score.row(r)[0]).collect()
     }
 
-    fn value<'t>(&'t self, trace: &'t Trace, id: ValueId) -> &'t Elements {
+    fn value<'t>(&'t self, trace: &'t Trace, id: ValueId) -> View<'t> {
         let i = id.index();
-        trace.values[i].as_ref().or(self.constants[i].as_ref()).expect("operands come before their users")
+        let value = trace.values[i].as_ref().map(Elements::view);
+        value.or(self.constants[i]).expect("operands come before their users")
     }
 
     fn floats<'t>(&'t self, trace: &'t Trace, id: ValueId) -> Rows<'t> {
-        let Elements::F32(data) = self.value(trace, id) else { unreachable!("a graph is typed") };
+        let View::F32(data) = self.value(trace, id) else { unreachable!("a graph is typed") };
         let ty = &self.graph.value(id).ty;
         Rows { data, len: ty.len(), shared: !ty.scope.per_candidate() }
     }
 
     fn ints<'t>(&'t self, trace: &'t Trace, id: ValueId) -> (&'t [i32], usize, bool) {
-        let Elements::I32(data) = self.value(trace, id) else { unreachable!("a graph is typed") };
+        let View::I32(data) = self.value(trace, id) else { unreachable!("a graph is typed") };
         let ty = &self.graph.value(id).ty;
         (data, ty.len(), !ty.scope.per_candidate())
     }
 }
 
 impl Elements {
+    fn view(&self) -> View<'_> {
+        match self {
+            Self::F32(data) => View::F32(data),
+            Self::I32(data) => View::I32(data),
+        }
+    }
+
     fn of(block: &Block) -> Self {
         match &block.data {
             shared_model::encode::Data::F32(data) => Self::F32(data.clone()),
@@ -142,10 +157,8 @@ impl Elements {
     }
 }
 
-fn transposed(graph: &Graph, node: &Node, constants: &[Option<Elements>]) -> Vec<f32> {
-    let (Op::Linear, Some(Elements::F32(w))) =
-        (&node.op, node.inputs.get(1).and_then(|w| constants[w.index()].as_ref()))
-    else {
+fn transposed(graph: &Graph, node: &Node, constants: &[Option<View<'_>>]) -> Vec<f32> {
+    let (Op::Linear, Some(View::F32(w))) = (&node.op, node.inputs.get(1).and_then(|w| constants[w.index()])) else {
         return Vec::new();
     };
     let shape = &graph.value(node.inputs[1]).ty.shape;

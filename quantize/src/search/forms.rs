@@ -13,6 +13,8 @@ pub(super) const LINEAR: [u8; 3] = [4, 8, 32];
 pub(super) const FULL: usize = 2;
 /// The bits of the forms of a table's row.
 pub(super) const TABLE: [u8; 3] = [4, 8, 16];
+/// Rows that are rounded at once: each has allocations of its own until then.
+const AT_ONCE: usize = 1 << 14;
 /// Bytes of a scale and a minimum.
 const RANGE: usize = 4;
 
@@ -85,43 +87,59 @@ impl LinearForms {
 
 /// Of a table.
 #[derive(Debug)]
-pub(super) struct TableForms {
+pub(super) struct TableForms<'a> {
     width: usize,
-    four: Vec<Rounded>,
-    eight: Vec<Rounded>,
-    sixteen: Vec<f16>,
+    full: &'a [f32],
+    four: Codes,
+    eight: Codes,
     damage: Vec<[f32; TABLE.len()]>,
 }
 
-impl TableForms {
-    pub(super) fn of(w: &[f32], sense: &TableSense) -> Self {
+/// Rows that are rounded: a table may be most of a model, so they have no allocation each.
+#[derive(Debug, Default)]
+struct Codes {
+    q: Vec<u8>,
+    scale: Vec<f16>,
+    min: Vec<f16>,
+}
+
+impl Codes {
+    fn push(&mut self, q: impl Iterator<Item = u8>, row: &Rounded) {
+        self.q.extend(q);
+        self.scale.push(row.scale);
+        self.min.push(row.min);
+    }
+
+    /// The codes of a row of so many bytes.
+    fn row(&self, row: usize, bytes: usize) -> &[u8] {
+        &self.q[row * bytes..][..bytes]
+    }
+}
+
+impl<'a> TableForms<'a> {
+    pub(super) fn of(full: &'a [f32], sense: &TableSense) -> Self {
         let width = sense.elements.len();
-        let rows = w.len() / width;
+        let rows = full.len() / width;
         let compensator = sense.elements.compensator();
-        let rounded: Vec<(Rounded, Rounded, [f32; TABLE.len()])> = w
-            .par_chunks_exact(width)
-            .enumerate()
-            .map(|(row, w)| {
-                let seen = u32::try_from(row).is_ok_and(|row| sense.rows.contains_key(&row));
-                let [four, eight] = [15, 255].map(|steps| together(w, steps, &sense.elements, &compensator, seen));
-                let halves: Vec<f32> = w.iter().map(|w| w - round::half(*w).to_f32()).collect();
-                let share = sense.share(row, rows);
-                let damage = [four.lost(w), eight.lost(w), halves]
-                    .map(|lost| (share * sense.elements.product(&lost, &lost)) as f32);
-                (four, eight, damage)
-            })
-            .collect();
-        let mut forms = Self {
-            width,
-            four: Vec::with_capacity(rows),
-            eight: Vec::with_capacity(rows),
-            sixteen: w.iter().map(|w| round::half(*w)).collect(),
-            damage: Vec::with_capacity(rows),
+        let rounded = |(row, w): (usize, &[f32])| {
+            let seen = u32::try_from(row).is_ok_and(|row| sense.rows.contains_key(&row));
+            let [four, eight] = [15, 255].map(|steps| together(w, steps, &sense.elements, &compensator, seen));
+            let halves: Vec<f32> = w.iter().map(|w| w - round::half(*w).to_f32()).collect();
+            let share = sense.share(row, rows);
+            let damage = [four.lost(w), eight.lost(w), halves];
+            (four, eight, damage.map(|lost| (share * sense.elements.product(&lost, &lost)) as f32))
         };
-        for (four, eight, damage) in rounded {
-            forms.four.push(four);
-            forms.eight.push(eight);
-            forms.damage.push(damage);
+        let damage = Vec::with_capacity(rows);
+        let mut forms = Self { width, full, four: Codes::default(), eight: Codes::default(), damage };
+        for (block, w) in full.chunks(AT_ONCE * width).enumerate() {
+            let row = |(i, w)| rounded((block * AT_ONCE + i, w));
+            let rows: Vec<(Rounded, Rounded, [f32; TABLE.len()])> =
+                w.par_chunks_exact(width).enumerate().map(row).collect();
+            for (four, eight, damage) in rows {
+                forms.four.push(round::pack(&four.q), &four);
+                forms.eight.push(eight.q.iter().copied(), &eight);
+                forms.damage.push(damage);
+            }
         }
         forms
     }
@@ -150,33 +168,26 @@ impl TableForms {
     }
 
     pub(super) fn tensor(&self, forms: &[u8]) -> Tensor {
-        let of = |(row, form): (usize, &u8)| match form {
-            0 => &self.four[row],
-            _ => &self.eight[row],
-        };
-        let rounded = || forms.iter().enumerate().map(of);
-        let (scale, min) = (rounded().map(|r| r.scale).collect(), rounded().map(|r| r.min).collect());
         let (rows, width) = (forms.len(), self.width);
         if forms.iter().all(|form| *form == 0) {
-            return Tensor::Table4 { rows, width, q: rounded().flat_map(|r| round::pack(&r.q)).collect(), scale, min };
+            let Codes { q, scale, min } = &self.four;
+            return Tensor::Table4 { rows, width, q: q.clone(), scale: scale.clone(), min: min.clone() };
         }
         if forms.iter().all(|form| *form == 1) {
-            return Tensor::Table8 {
-                rows,
-                width,
-                q: rounded().flat_map(|r| r.q.iter().copied()).collect(),
-                scale,
-                min,
-            };
+            let Codes { q, scale, min } = &self.eight;
+            return Tensor::Table8 { rows, width, q: q.clone(), scale: scale.clone(), min: min.clone() };
         }
         let bits: Vec<u8> = forms.iter().map(|form| TABLE[usize::from(*form)]).collect();
         let bits = RowBits::new(width, &bits).expect("a table in f32 has at most 4 GiB");
-        let mut q = Vec::with_capacity(bits.bytes());
+        let (mut q, mut scale, mut min) = (Vec::with_capacity(bits.bytes()), Vec::new(), Vec::new());
         for (row, form) in forms.iter().enumerate() {
+            let codes = if *form == 0 { &self.four } else { &self.eight };
+            scale.push(codes.scale[row]);
+            min.push(codes.min[row]);
             match form {
-                0 => q.extend(round::pack(&self.four[row].q)),
-                1 => q.extend_from_slice(&self.eight[row].q),
-                _ => q.extend(self.sixteen[row * width..][..width].iter().flat_map(|h| h.to_le_bytes())),
+                0 => q.extend_from_slice(codes.row(row, width.div_ceil(2))),
+                1 => q.extend_from_slice(codes.row(row, width)),
+                _ => q.extend(self.full[row * width..][..width].iter().flat_map(|w| round::half(*w).to_le_bytes())),
             }
         }
         Tensor::TableMixed { bits, q, scale, min }

@@ -3,7 +3,7 @@
 use shared_model::graph::{Binary, Compare, DType, Logic, Node, Op, Reduce, Unary};
 
 use super::maps::Maps;
-use super::{Elements, Rows, Tape, Trace};
+use super::{Elements, Rows, Tape, Trace, View};
 
 impl Tape<'_> {
     pub(super) fn forward(&self, n: usize, node: &Node, trace: &Trace) -> Elements {
@@ -95,8 +95,8 @@ impl Tape<'_> {
                 }
             }
             (Op::Cast { .. }, _) => match self.value(trace, node.inputs[0]) {
-                Elements::F32(_) => y.copy_from_slice(x(0)),
-                Elements::I32(_) => {
+                View::F32(_) => y.copy_from_slice(x(0)),
+                View::I32(_) => {
                     let (data, len, shared) = self.ints(trace, node.inputs[0]);
                     let row = &data[if shared { 0 } else { r * len }..][..len];
                     y.iter_mut().zip(row).for_each(|(y, x)| *y = *x as f32);
