@@ -18,8 +18,8 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
         request["k"] = k.into();
         format!("{request}\n")
     };
-    // The first twelve for each k that is certified.
-    let lines = [10, 1].iter().flat_map(|k| lines.lines().take(12).map(|line| of(line, *k)));
+    // The first fifty for each k that is certified.
+    let lines = [10, 1].iter().flat_map(|k| lines.lines().take(50).map(|line| of(line, *k)));
     std::fs::write(&requests, lines.collect::<String>()).unwrap();
     let explain = |args: &[&str]| {
         let mut all = vec!["explain", "--bundle", bundle.to_str().unwrap()];
@@ -27,8 +27,8 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
         quantize(&all)
     };
     let mut paths = std::collections::BTreeSet::new();
-    for line in 1..=24 {
-        let k = if line <= 12 { 10 } else { 1 };
+    for line in 1..=100 {
+        let k = if line <= 50 { 10 } else { 1 };
         let line = line.to_string();
         let output = explain(&[requests.to_str().unwrap(), "--line", &line, "--format", "json"]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
