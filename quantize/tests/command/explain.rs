@@ -4,13 +4,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{build, demo, quantize, said};
+use super::{build, build_with, demo, quantize, said};
 
 #[test]
 fn explains_a_request_by_every_variant_and_the_whole_ladder() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle");
-    assert_eq!(build(&bundle, &[]).status.code(), Some(0));
+    // So strict that some requests reach the origin.
+    assert_eq!(build_with(&bundle, &[], &["--alpha", "0.05"]).status.code(), Some(0));
     let requests = dir.path().join("requests.jsonl");
     let lines = std::fs::read_to_string(demo("requests.eval.jsonl")).unwrap();
     let of = |line: &str, k: u64| {
@@ -56,7 +57,7 @@ fn explains_a_request_by_every_variant_and_the_whole_ladder() {
         paths.insert((k, path.len()));
     }
     assert!(paths.contains(&(1, 1)), "the edge answers where its policy lets it: {paths:?}");
-    assert!(paths.iter().any(|(_, tiers)| *tiers == 2) && paths.iter().any(|(_, tiers)| *tiers == 3), "{paths:?}");
+    assert!(paths.iter().any(|(_, tiers)| *tiers == 2) && paths.iter().any(|(_, tiers)| *tiers >= 3), "{paths:?}");
 
     let text = String::from_utf8(explain(&[requests.to_str().unwrap(), "--line", "1"]).stdout).unwrap();
     for said in

@@ -41,7 +41,10 @@ fn build_with(out: &Path, replaced: &[(&str, &Path)], more: &[&str]) -> Output {
     for (option, path) in replaced {
         files.iter_mut().find(|(o, _)| o == option).unwrap().1 = path.to_path_buf();
     }
-    let mut args = vec!["build", "--format", "json", "--k", "1,10", "--alpha", "0.1", "--out", out.to_str().unwrap()];
+    let mut args = vec!["build", "--format", "json", "--k", "1,10", "--out", out.to_str().unwrap()];
+    if !more.contains(&"--alpha") {
+        args.extend(["--alpha", "0.1"]);
+    }
     args.extend(files.iter().flat_map(|(option, path)| [*option, path.to_str().unwrap()]));
     args.extend(more);
     quantize(&args)
