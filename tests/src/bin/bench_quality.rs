@@ -11,6 +11,7 @@ use quantize::build::{self, Built};
 use quantize::evaluate::Evaluation;
 use quantize::progress::Progress;
 use quantize::replay::{Replay, Share};
+use quantize::search::Goal;
 use rung_tests::client::Error;
 use rung_tests::rows::{Bar, Document, Row};
 use shared_model::gate::Class;
@@ -148,6 +149,9 @@ fn built(options: &Options, model: &str, kind: &str, edge_share: Option<f64>) ->
             delta: DELTA,
             edge_share: edge_share.unwrap_or(defaults[0]),
             region_share: defaults[1],
+            goal: Goal::Agreement,
+            max_bytes: None,
+            min_agreement: None,
             k: vec![K],
             report: None,
         },
