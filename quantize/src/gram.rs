@@ -42,11 +42,6 @@ impl Gram {
         self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
     }
 
-    /// The sum of the diagonal.
-    pub(crate) fn trace(&self) -> f64 {
-        (0..self.n).map(|i| self.at(i, i)).sum()
-    }
-
     fn at(&self, i: usize, j: usize) -> f64 {
         self.sums[i.max(j) * self.n + i.min(j)]
     }

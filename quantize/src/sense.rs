@@ -2,7 +2,8 @@
 //!
 //! A few candidates a request are looked at, those whose scores are nearest to the boundaries between rank k and k + 1,
 //! each weighted by how near. A weight's error moves a candidate's score by its slope times the error; what all candidates
-//! of a request are moved by alike changes no order, so of values that they share only the differences count.
+//! of a request are moved by alike changes no order, so of values that they share only the differences count. Which rows
+//! of a table are looked up near a boundary is counted over many more requests.
 //!
 //! For a linear, errors of several outputs are taken to be independent, and slopes to be independent of inputs
 //! (Martens and Grosse 2015, "K-FAC"): then what is needed is one matrix of inputs and one number an output.
@@ -21,14 +22,17 @@ use crate::progress::Progress;
 use crate::score::{Encoding, Line, Scorer};
 use crate::search::{Role, roles};
 use crate::source::SourceError;
-use crate::tape::{Rows, Tape, Watch};
+use crate::tape::{Lookup, Rows, Tape, Watch};
 
-/// Candidates of each.
+/// Calibration requests whose lookups are counted.
+const COUNTED: usize = 4096;
+/// Candidates of each whose slopes are looked at.
 const CANDIDATES: usize = 32;
 /// How far from a boundary a score counts 1/e, in standard deviations of the request's scores.
 const NEAR: f32 = 0.3;
-/// The share that all rows have in what was not seen.
-const UNSEEN: f64 = 0.05;
+/// What all rows share alike, for each 1 that was seen: calibration requests are few, and some users and items of live ones
+/// are in none of them.
+const UNSEEN: f64 = 0.5;
 /// Sums that are made side by side; fixed, so that they do not depend on the machine.
 const LANES: usize = 4;
 
@@ -64,8 +68,20 @@ pub(crate) struct LinearSense {
 pub(crate) struct TableSense {
     /// Slopes of a row's elements.
     pub(crate) elements: Gram,
-    /// The weighted squares of the slopes of each row that was looked up.
+    /// What the lookups of each row amount to, and of all.
     pub(crate) rows: HashMap<u32, f64>,
+    pub(crate) all: f64,
+    /// By node that looks up rows of it.
+    nodes: BTreeMap<usize, Slopes>,
+}
+
+/// What is known of the slopes of a lookup.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slopes {
+    /// Their weighted squares.
+    squares: f64,
+    /// The weights.
+    weights: f64,
 }
 
 impl LinearSense {
@@ -75,15 +91,14 @@ impl LinearSense {
 }
 
 impl TableSense {
-    fn zero(width: usize) -> Self {
-        Self { elements: Gram::zero(width), rows: HashMap::new() }
+    pub(crate) fn zero(width: usize) -> Self {
+        Self { elements: Gram::zero(width), rows: HashMap::new(), all: 0.0, nodes: BTreeMap::new() }
     }
 
-    /// The share of a row in all that was seen, with a little for what was not: other requests look it up.
+    /// The share of a row in what is looked up.
     pub(crate) fn share(&self, row: usize, rows: usize) -> f64 {
         let seen = u32::try_from(row).ok().and_then(|row| self.rows.get(&row)).unwrap_or(&0.0);
-        let all = self.elements.trace();
-        if all == 0.0 { 1.0 / rows as f64 } else { (seen / all + UNSEEN / rows as f64) / (1.0 + UNSEEN) }
+        if self.all == 0.0 { 1.0 / rows as f64 } else { (seen / self.all + UNSEEN / rows as f64) / (1.0 + UNSEEN) }
     }
 }
 
@@ -121,7 +136,62 @@ impl Sense {
         });
         let lanes = lanes.collect::<Result<Vec<_>, _>>()?;
         bar.finish_and_clear();
-        Ok(lanes.into_iter().reduce(Self::merged).unwrap_or_default())
+        let mut sense = lanes.into_iter().reduce(Self::merged).unwrap_or_default();
+        sense.count(&tape, &scorer, calibration, ks, encoding, progress)?;
+        Ok(sense)
+    }
+
+    /// Counts what rows are looked up near a boundary: for that many more requests are needed than for slopes, and no slopes.
+    fn count(
+        &mut self,
+        tape: &Tape<'_>,
+        scorer: &Scorer,
+        calibration: &Path,
+        ks: &[u32],
+        encoding: Encoding<'_>,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let lines = encoding.spread(calibration, COUNTED)?;
+        let bar = progress.steps(lines.len(), "counting lookups");
+        let lanes = (0..LANES).into_par_iter().map(|lane| {
+            let (mut counts, mut arena) = (BTreeMap::<String, HashMap<u32, f64>>::new(), scorer.arena());
+            for line in lines.iter().skip(lane).step_by(LANES) {
+                let scores = scorer.score(&mut arena, &line.prepared);
+                let scores = scores.map_err(|e| SourceError::line(calibration, line.number, e))?;
+                let weights = near(&scores, ks);
+                let trace = tape.run_ids(&scorer.inputs(&line.prepared), scores.len());
+                for lookup in tape.lookups(&trace) {
+                    let Some(slopes) = self.tables.get(lookup.table).and_then(|t| t.nodes.get(&lookup.node)) else {
+                        continue;
+                    };
+                    let counts = counts.entry(lookup.table.to_owned()).or_default();
+                    let usual = slopes.squares / slopes.weights.max(f64::MIN_POSITIVE);
+                    let of_all: f64 = weights.iter().sum();
+                    let of_candidate = (lookup.ids.len() / weights.len().max(1)).max(1);
+                    for (i, id) in lookup.ids.iter().enumerate() {
+                        let weight = if lookup.shared { of_all } else { weights[i / of_candidate] };
+                        *counts.entry(id.cast_unsigned()).or_default() += usual * weight;
+                    }
+                }
+                bar.inc(1);
+            }
+            Ok::<_, SourceError>(counts)
+        });
+        let lanes = lanes.collect::<Result<Vec<_>, _>>()?;
+        bar.finish_and_clear();
+        for (table, counts) in lanes.into_iter().flatten() {
+            let Some(sense) = self.tables.get_mut(&table) else { continue };
+            for (row, sum) in counts {
+                *sense.rows.entry(row).or_default() += sum;
+            }
+        }
+        for sense in self.tables.values_mut() {
+            // In one order: a hash map has none.
+            let mut sums: Vec<(&u32, &f64)> = sense.rows.iter().collect();
+            sums.sort_unstable_by_key(|(row, _)| **row);
+            sense.all = sums.into_iter().map(|(_, sum)| sum).sum();
+        }
+        Ok(())
     }
 
     fn zero(full: &Variant) -> Self {
@@ -144,8 +214,10 @@ impl Sense {
         }
         for (mine, other) in self.tables.values_mut().zip(other.tables.into_values()) {
             mine.elements.merge(&other.elements);
-            for (row, sum) in other.rows {
-                *mine.rows.entry(row).or_default() += sum;
+            for (node, slopes) in other.nodes {
+                let mine = mine.nodes.entry(node).or_default();
+                mine.squares += slopes.squares;
+                mine.weights += slopes.weights;
             }
         }
         self
@@ -154,25 +226,29 @@ impl Sense {
 
 /// The request with the candidates that are nearest to a boundary, and their weights.
 fn nearest(line: &Line, scores: &[f32], ks: &[u32]) -> (RankRequest, Vec<f64>) {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let ks: Vec<usize> = ks.iter().map(|k| *k as usize).filter(|k| *k < scores.len()).collect();
-    let boundaries: Vec<f32> = ks.iter().map(|&k| f32::midpoint(sorted[k - 1], sorted[k])).collect();
-    let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
-    let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f32>() / scores.len().max(1) as f32).sqrt();
-    let near = |s: f32| -> f64 {
-        boundaries.iter().map(|b| f64::from((-(s - b).abs() / (NEAR * deviation).max(f32::MIN_POSITIVE)).exp())).sum()
-    };
-    let mut weights: Vec<(usize, f64)> = scores.iter().map(|s| near(*s)).enumerate().collect();
+    let mut weights: Vec<(usize, f64)> = near(scores, ks).into_iter().enumerate().collect();
     weights.retain(|(_, weight)| *weight > 0.0);
     weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     weights.truncate(CANDIDATES);
     let candidate = |&(i, _): &(usize, f64)| line.request.candidates[line.prepared.position(i)].clone();
     let candidates = weights.iter().map(candidate).collect();
     let request = RankRequest { candidates, exclude: Vec::new(), ..line.request.clone() };
+    (request, weights.into_iter().map(|(_, weight)| weight).collect())
+}
+
+/// How much each candidate counts: by how near it is to a boundary.
+fn near(scores: &[f32], ks: &[u32]) -> Vec<f64> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let ks: Vec<usize> = ks.iter().map(|k| *k as usize).filter(|k| *k < scores.len()).collect();
+    let boundaries: Vec<f32> = ks.iter().map(|&k| f32::midpoint(sorted[k - 1], sorted[k])).collect();
+    let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
+    let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f32>() / scores.len().max(1) as f32).sqrt();
     // Requests count alike, whatever the scale of their scores: ranks are what is at stake.
     let scale = f64::from(deviation * deviation) * ks.len().max(1) as f64;
-    (request, weights.into_iter().map(|(_, weight)| weight / scale.max(f64::MIN_POSITIVE)).collect())
+    let by = |s: f32, b: &f32| f64::from((-(s - b).abs() / (NEAR * deviation).max(f32::MIN_POSITIVE)).exp());
+    let weight = |s: &f32| boundaries.iter().map(|b| by(*s, b)).sum::<f64>() / scale.max(f64::MIN_POSITIVE);
+    scores.iter().map(weight).collect()
 }
 
 struct Watcher<'a> {
@@ -205,8 +281,9 @@ impl Watch for Watcher<'_> {
         }
     }
 
-    fn lookup(&mut self, table: &str, ids: &[i32], shared: bool, by_rows: &[f32]) {
+    fn lookup(&mut self, Lookup { node, table, ids, shared }: Lookup<'_>, by_rows: &[f32]) {
         let Some(sense) = self.sense.tables.get_mut(table) else { return };
+        let known = sense.nodes.entry(node).or_default();
         let of_candidate = by_rows.len() / self.weights.len();
         let looked_up = if shared { ids.len() } else { ids.len() / self.weights.len() };
         let width = of_candidate / looked_up.max(1);
@@ -217,11 +294,10 @@ impl Watch for Watcher<'_> {
             } else {
                 (0..self.weights.len()).map(|r| floats(slope(r)).collect()).collect()
             };
-            for (r, (weight, slope)) in self.weights.iter().zip(slopes).enumerate() {
-                let id = ids[if shared { l } else { r * looked_up + l }];
-                let Ok(row) = u32::try_from(id) else { continue };
+            for (weight, slope) in self.weights.iter().zip(slopes) {
                 sense.elements.add(*weight, slope.iter().copied());
-                *sense.rows.entry(row).or_default() += weight * slope.iter().map(|s| s * s).sum::<f64>();
+                known.squares += weight * slope.iter().map(|s| s * s).sum::<f64>();
+                known.weights += weight;
             }
         }
     }

@@ -60,8 +60,19 @@ pub(crate) trait Watch {
     /// `x · wᵀ` in rows of inputs, and the derivatives by its outputs.
     fn linear(&mut self, weight: &str, x: Rows<'_>, by_outputs: &[f32]);
 
-    /// Rows of a table, and the derivatives by their elements. Ids are `[candidates, ..]` or shared.
-    fn lookup(&mut self, table: &str, ids: &[i32], shared: bool, by_rows: &[f32]);
+    /// Rows of a table, and the derivatives by their elements.
+    fn lookup(&mut self, looked_up: Lookup<'_>, by_rows: &[f32]);
+}
+
+/// Rows of a table that a node looks up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup<'a> {
+    /// The node, of the graph's.
+    pub(crate) node: usize,
+    pub(crate) table: &'a str,
+    /// `[candidates, ..]`, or shared.
+    pub(crate) ids: &'a [i32],
+    pub(crate) shared: bool,
 }
 
 /// A graph with its constants in f32, ready to be run.
@@ -74,6 +85,8 @@ pub(crate) struct Tape<'a> {
     transposed: Vec<Vec<f32>>,
     /// Whether a weight's derivative passes through each value.
     wanted: Vec<bool>,
+    /// Whether ids of a lookup are made of what each node computes.
+    makes_ids: Vec<bool>,
 }
 
 /// The values of one run.
@@ -99,20 +112,40 @@ impl<'a> Tape<'a> {
         }
         let transposed = graph.nodes().iter().map(|node| transposed(graph, node, &constants)).collect();
         let maps = graph.nodes().iter().map(|node| Maps::of(graph, node)).collect();
-        Self { graph, constants, maps, transposed, wanted: wanted(graph) }
+        Self { graph, constants, maps, transposed, wanted: wanted(graph), makes_ids: makes_ids(graph) }
     }
 
     /// Every value for some candidates; the inputs in the graph's order, as a plan is fed.
     pub(crate) fn run(&self, inputs: &[&Block], candidates: usize) -> Trace {
+        self.run_some(inputs, candidates, |_| true)
+    }
+
+    /// Only what ids of lookups are made of.
+    pub(crate) fn run_ids(&self, inputs: &[&Block], candidates: usize) -> Trace {
+        self.run_some(inputs, candidates, |n| self.makes_ids[n])
+    }
+
+    fn run_some(&self, inputs: &[&Block], candidates: usize, runs: impl Fn(usize) -> bool) -> Trace {
         let mut trace = Trace { candidates, values: vec![None; self.graph.values().len()] };
         for ((id, _), block) in self.graph.inputs().zip(inputs) {
             trace.values[id.index()] = Some(Elements::of(block));
         }
-        for (n, node) in self.graph.nodes().iter().enumerate() {
+        for (n, node) in self.graph.nodes().iter().enumerate().filter(|(n, _)| runs(*n)) {
             let value = self.forward(n, node, &trace);
             trace.values[node.output.index()] = Some(value);
         }
         trace
+    }
+
+    /// Every lookup of a run, of ids alone or of all.
+    pub(crate) fn lookups<'t>(&'t self, trace: &'t Trace) -> impl Iterator<Item = Lookup<'t>> {
+        let nodes = self.graph.nodes().iter().enumerate().filter(|(_, node)| node.op == Op::Embedding);
+        nodes.map(|(n, node)| self.lookup(n, node, trace))
+    }
+
+    fn lookup<'t>(&'t self, n: usize, node: &Node, trace: &'t Trace) -> Lookup<'t> {
+        let (ids, _, shared) = self.ints(trace, node.inputs[1]);
+        Lookup { node: n, table: &self.graph.value(node.inputs[0]).name, ids, shared }
     }
 
     /// The scores before the link.
@@ -164,6 +197,19 @@ fn transposed(graph: &Graph, node: &Node, constants: &[Option<View<'_>>]) -> Vec
     let shape = &graph.value(node.inputs[1]).ty.shape;
     let (outputs, inputs) = (shape[0], shape[1]);
     (0..inputs).flat_map(|i| (0..outputs).map(move |o| w[o * inputs + i])).collect()
+}
+
+fn makes_ids(graph: &Graph) -> Vec<bool> {
+    let mut read = vec![false; graph.values().len()];
+    let mut makes_ids = vec![false; graph.nodes().len()];
+    for (n, node) in graph.nodes().iter().enumerate().rev() {
+        makes_ids[n] = read[node.output.index()];
+        let of_lookup = node.op == Op::Embedding;
+        for (i, id) in node.inputs.iter().enumerate() {
+            read[id.index()] |= makes_ids[n] || (of_lookup && i == 1);
+        }
+    }
+    makes_ids
 }
 
 /// Floats that a linear's weight or a table has a part in.

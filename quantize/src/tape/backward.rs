@@ -21,10 +21,7 @@ impl Tape<'_> {
             let Some(slope) = slopes[node.output.index()].take() else { continue };
             match &node.op {
                 Op::Linear => watch.linear(self.name(node, 1), self.floats(trace, node.inputs[0]), &slope),
-                Op::Embedding => {
-                    let (ids, _, shared) = self.ints(trace, node.inputs[1]);
-                    watch.lookup(self.name(node, 0), ids, shared, &slope);
-                }
+                Op::Embedding => watch.lookup(self.lookup(n, node, trace), &slope),
                 _ => {}
             }
             for i in 0..node.inputs.len() {

@@ -86,7 +86,7 @@ impl Watch for Gradients {
         self.0.insert(weight.to_owned(), all.collect());
     }
 
-    fn lookup(&mut self, table: &str, ids: &[i32], shared: bool, by_rows: &[f32]) {
+    fn lookup(&mut self, Lookup { table, ids, shared, .. }: Lookup<'_>, by_rows: &[f32]) {
         let all = (0..CANDIDATES).map(|r| {
             let mut w = vec![0.0; ROWS * WIDTH];
             let id = ids[if shared { 0 } else { r }];
