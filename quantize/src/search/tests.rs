@@ -40,10 +40,9 @@ fn sense(seen: u32) -> Sense {
     let mut sense = Sense::default();
     let rows: HashMap<u32, f64> = (0..seen).map(|row| (row, 1.0 / f64::from(seen))).collect();
     sense.linears.insert("layer".to_owned(), LinearSense { inputs: gram.clone(), outputs: vec![0.1; 40] });
-    sense.tables.insert(
-        "items".to_owned(),
-        TableSense { elements: gram, all: rows.values().sum(), rows, ..TableSense::zero(WIDTH) },
-    );
+    let mut items = TableSense::zero(WIDTH);
+    (items.elements, items.all, items.rows) = (gram, rows.values().sum(), rows);
+    sense.tables.insert("items".to_owned(), items);
     sense
 }
 
