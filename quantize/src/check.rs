@@ -5,10 +5,11 @@
 
 mod reference;
 
+use std::io::Read;
 use std::path::Path;
 
 use shared_model::graph::Link;
-use shared_model::ladder::prepare;
+use shared_model::ladder::{Binding, prepare};
 use shared_model::variant::Variant;
 use thiserror::Error;
 
@@ -117,42 +118,77 @@ pub enum CheckError {
     },
 }
 
-/// Compares with the original and tries invariance, on calibration requests.
+/// The scores of a request's candidates before the link, and the outputs.
+type Outcome = Result<(Vec<f32>, Vec<f32>), ReferenceError>;
+
+/// What tract makes of calibration requests.
+#[derive(Debug)]
+pub struct Expected {
+    /// The requests that have candidates.
+    lines: Vec<(Line, Outcome)>,
+}
+
+impl Expected {
+    /// Runs the original, read from `file`; of `imported` the tensors are not looked at.
+    ///
+    /// # Errors
+    /// A request cannot be used, or tract does not take the model.
+    pub fn of(
+        file: &mut dyn Read,
+        imported: &Imported,
+        encoding: Encoding,
+        calibration: &Path,
+        progress: &Progress,
+    ) -> Result<Self, CheckError> {
+        let mut lines = encoding.lines(calibration, CHECKED_REQUESTS)?;
+        lines.retain(|line| !line.prepared.is_empty());
+        if lines.is_empty() {
+            let what = format!("none of its first {CHECKED_REQUESTS} requests has candidates to compare with tract on");
+            return Err(SourceError::file(calibration, what).into());
+        }
+        let binding = Binding::new(&imported.graph, encoding.schema).map_err(ScorerError::from)?;
+        let mut reference = Reference::new(file, imported)?;
+        let bar = progress.steps(lines.len(), "running tract");
+        let run = |line: Line| {
+            bar.inc(1);
+            let outcome = reference.run(&binding.inputs(&line.prepared), line.prepared.len());
+            (line, outcome)
+        };
+        let lines = lines.into_iter().map(run).collect();
+        bar.finish_and_clear();
+        Ok(Self { lines })
+    }
+}
+
+/// Compares with the original and tries invariance, on the requests that the original was run on.
 ///
 /// # Errors
 /// The model cannot be run, computes something else, or mixes candidates.
 pub fn check(
-    model: &[u8],
-    imported: &Imported,
     variant: &Variant,
+    expected: Expected,
     encoding: Encoding,
     calibration: &Path,
     progress: &Progress,
 ) -> Result<Checked, CheckError> {
-    let lines = encoding.lines(calibration, CHECKED_REQUESTS)?;
     let scorer = Scorer::new(variant, encoding.schema)?;
-    let mut reference = Reference::new(model, imported)?;
     let mut arena = scorer.arena();
     let mut difference = Difference::default();
     let mut first = None;
-    let bar = progress.steps(lines.len(), "comparing with tract");
+    let bar = progress.steps(expected.lines.len(), "comparing with tract");
     let (mut requests, mut candidates) = (0, 0);
-    for line in &lines {
-        if line.prepared.is_empty() {
-            bar.inc(1);
-            continue;
-        }
+    for (line, outcome) in expected.lines {
         let at = || format!("{}:{}", calibration.display(), line.number);
         let run = |e| SourceError::line(calibration, line.number, e);
         let scores = scorer.score(&mut arena, &line.prepared).map_err(run)?;
-        let (expected, outputs) = reference.run(&scorer.inputs(&line.prepared), scores.len())?;
-        let seen = Difference::of(imported.graph.link(), &scores, &expected, &outputs, RELATIVE_FLOOR);
+        let (expected, outputs) = outcome?;
+        let seen = Difference::of(variant.graph.link(), &scores, &expected, &outputs, RELATIVE_FLOOR);
         difference = difference.max(seen);
         if !seen.is_rounding() && first.is_none() {
             first = Some(at());
         }
-        for (how, company) in companies(line) {
-            let request = with_candidates(line, &company);
+        for (how, company) in companies(&line) {
+            let request = with_candidates(&line, &company);
             let prepared = prepare(encoding.schema, encoding.catalog, &request)
                 .map_err(|r| SourceError::line(calibration, line.number, r.message))?;
             let again = scorer.score(&mut arena, &prepared).map_err(run)?;
@@ -166,10 +202,6 @@ pub fn check(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if requests == 0 {
-        let what = format!("none of its first {CHECKED_REQUESTS} requests has candidates to compare with tract on");
-        return Err(SourceError::file(calibration, what).into());
-    }
     match first {
         Some(at) => Err(CheckError::Differs { difference, at }),
         None => Ok(Checked { requests, candidates, difference }),

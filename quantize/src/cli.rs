@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::{build, delta, eval, explain, golden, inspect, parity, report, schema_check, schema_init, simulate};
+use crate::{build, delta, eval, explain, fit, golden, inspect, parity, report, schema_check, schema_init, simulate};
 
 /// The form of every JSON result.
 const SCHEMA_VERSION: u32 = 1;
@@ -33,7 +33,7 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build a bundle from a model, a schema and example requests
-    Build(build::Options),
+    Build(Box<build::Options>),
     /// Evaluate a bundle on a request file
     Eval(eval::Options),
     /// Make a catalog delta: items that are added, changed or removed without a new bundle
@@ -42,6 +42,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Show what each variant of a bundle makes of a request, and which tier answers it
     Explain(explain::Options),
+    /// Show which variants of a bundle a CDN's platform takes, and the best of them
+    Fit(fit::Options),
     /// Show what is in a bundle or an ONNX model
     Inspect(inspect::Options),
     /// Work on schemas
@@ -112,6 +114,10 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Explain(options) => {
             let explained = explain::run(options)?;
             Ok(outcome(explain::text(&explained), &explained, false))
+        }
+        Command::Fit(options) => {
+            let fitted = fit::run(options)?;
+            Ok(outcome(fit::text(&fitted), &fitted, fitted.best.is_none()))
         }
         Command::Inspect(options) => {
             let inspected = inspect::run(options)?;

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use shared_model::bundle::{Bundle, CATALOG, EditionError, FEATURES};
 use shared_model::catalog::Catalog;
 use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
 
-use crate::build::evaluations;
-use crate::evaluate::Evaluation;
+use crate::build::REFERENCE;
+use crate::evaluate::{Terms, evaluate};
 use crate::failure::Failure;
+use crate::findings::Findings;
+use crate::page::PageFile;
 use crate::progress::Progress;
-use crate::replay::{Replay, replay};
+use crate::replay::replay;
 use crate::score::{Encoding, Scorer};
 use crate::source::{self, SourceError};
 
@@ -30,40 +31,32 @@ pub struct Options {
     /// Also replay the whole ladder: who answers by each policy, how often wrong, and what goes up for it.
     #[arg(long)]
     pub ladder: bool,
-}
-
-/// How well a bundle ranks.
-#[derive(Clone, Debug, Serialize)]
-pub struct Evaluated {
-    /// The model's name.
-    pub model: String,
-    /// Its version.
-    pub version: String,
-    /// One a variant.
-    pub evaluations: Vec<Evaluation>,
-    /// The ladder replayed, if asked for: one a policy.
-    pub replays: Vec<Replay>,
-    /// Requests that a tier would send up unscored.
-    pub skipped: usize,
+    /// Also write what was found out, the ladder included, as a page of HTML.
+    #[arg(long)]
+    pub report: Option<PathBuf>,
 }
 
 /// Evaluates every variant of a bundle.
 ///
 /// # Errors
 /// A file cannot be used; names it, and the line.
-pub fn run(options: &Options, progress: &Progress) -> Result<Evaluated, Failure> {
+pub fn run(options: &Options, progress: &Progress) -> Result<Findings, Failure> {
+    let page = options.report.as_deref().map(|path| PageFile::reserve(path, &options.bundle)).transpose()?;
     let opened = Opened::read(&options.bundle)?;
     let scorers = opened.scorers(&options.bundle)?;
     let encoding = Encoding { schema: &opened.schema, catalog: &opened.catalog };
     let set = encoding.score(&options.requests, &scorers.iter().collect::<Vec<_>>(), progress)?;
     let manifest = &opened.bundle.manifest;
-    Ok(Evaluated {
-        model: manifest.model.clone(),
-        version: manifest.version.clone(),
-        evaluations: evaluations(&set, options.k),
-        replays: if options.ladder { replay(&manifest.policies, &set.requests) } else { Vec::new() },
-        skipped: set.skipped,
-    })
+    let link = opened.variants[REFERENCE].graph.link();
+    let evaluations = evaluate(&set.requests, &Terms { k: options.k, link, catalog: &opened.catalog });
+    let replayed = options.ladder || page.is_some();
+    let findings = Findings {
+        files: vec![options.requests.display().to_string()],
+        replays: if replayed { replay(&manifest.policies, &set.requests) } else { Vec::new() },
+        ..Findings::of(manifest, &opened.variants, &set, evaluations)
+    };
+    page.map(|page| page.fill(&findings)).transpose()?;
+    Ok(findings)
 }
 
 /// A bundle, read whole.
@@ -94,7 +87,7 @@ impl Opened {
         let variants: Vec<Variant> =
             VariantName::ALL.into_iter().map(whole).collect::<Result<_, _>>().map_err(at_fault)?;
         let schema = bundle.schema().map_err(at_fault)?;
-        let schema = schema.bounded_by(&variants[crate::build::REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
+        let schema = schema.bounded_by(&variants[REFERENCE].graph).map_err(|e| at_fault(e.into()))?;
         let catalog = bundle.file(CATALOG).map_err(|e| at_fault(e.into()))?;
         let catalog = Catalog::from_safetensors(catalog, &schema).map_err(|e| at_fault(e.into()))?;
         Ok(Self { bundle, schema, catalog, variants })

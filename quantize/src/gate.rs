@@ -23,6 +23,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use bound::interval_by_user;
 pub use bound::{interval, upper_bound};
 pub use tally::{Count, Tally};
 

@@ -15,6 +15,7 @@ mod ops;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use serde::Serialize;
 use shared_model::graph::{Graph, GraphError};
@@ -124,9 +125,16 @@ pub enum ImportError {
 ///
 /// # Errors
 /// Names the node, tensor, input or output at fault and what to do.
-pub fn import(model: &[u8], inputs: &[InputSpec]) -> Result<Imported, ImportError> {
-    let model = onnx::read(model)?;
-    lower::lower(&model, inputs)
+pub fn import(mut model: &[u8], inputs: &[InputSpec]) -> Result<Imported, ImportError> {
+    import_from(&mut model, inputs)
+}
+
+/// As [`import`], of an open file.
+///
+/// # Errors
+/// Names the node, tensor, input or output at fault and what to do.
+pub fn import_from(model: &mut dyn Read, inputs: &[InputSpec]) -> Result<Imported, ImportError> {
+    lower::lower(&onnx::read(model)?, inputs)
 }
 
 /// An input as an ONNX model declares it.
@@ -144,7 +152,7 @@ pub struct DeclaredInput {
 ///
 /// # Errors
 /// The bytes are not a usable model.
-pub fn declared_inputs(model: &[u8]) -> Result<Vec<DeclaredInput>, ImportError> {
-    let inputs = onnx::read(model)?.inputs.into_iter();
+pub fn declared_inputs(mut model: &[u8]) -> Result<Vec<DeclaredInput>, ImportError> {
+    let inputs = onnx::read(&mut model)?.inputs.into_iter();
     Ok(inputs.map(|i| DeclaredInput { name: i.name, elem: onnx::elem::name(i.elem), shape: i.shape }).collect())
 }

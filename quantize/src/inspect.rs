@@ -89,14 +89,15 @@ pub fn run(options: &Options) -> Result<Inspected, Failure> {
         None => None,
         Some(path) => {
             let imported = import(&bytes, source::schema(path)?.0.inputs()).map_err(fault)?;
-            let split = full_precision(&imported).map_err(fault)?;
-            Some(summary(&split.graph, Some(Work::of(&imported.graph))))
+            let unsplit = Work::of(&imported.graph);
+            let split = full_precision(imported).map_err(fault)?;
+            Some(summary(&split.graph, Some(unsplit)))
         }
     };
     Ok(Inspected::Model { inputs, graph })
 }
 
-fn summary(graph: &Graph, unsplit: Option<Work>) -> GraphSummary {
+pub(crate) fn summary(graph: &Graph, unsplit: Option<Work>) -> GraphSummary {
     let mut nodes_by_scope = BTreeMap::new();
     let mut nodes_by_op = BTreeMap::new();
     for value in graph.values() {

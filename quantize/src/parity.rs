@@ -42,11 +42,11 @@ pub fn run(options: &Options) -> Result<Vec<Parity>, Failure> {
 fn measure(folder: &Folder, model: &str) -> Result<Parity, Failure> {
     let path = folder.file(model);
     let (bytes, imported) = folder.import(model)?;
-    let variant = full_precision(&imported).map_err(|e| Failure::import(&path, e))?;
+    let mut reference = Reference::new(&mut &bytes[..], &imported).map_err(|e| SourceError::file(&path, e))?;
+    let link = imported.graph.link();
+    let variant = full_precision(imported).map_err(|e| Failure::import(&path, e))?;
     let scorer = Scorer::new(&variant, folder.schema()).map_err(|e| SourceError::file(&path, e))?;
     let mut arena = scorer.arena();
-    let mut reference = Reference::new(&bytes, &imported).map_err(|e| SourceError::file(&path, e))?;
-    let link = imported.graph.link();
     let mut row = Parity { model: model.to_owned(), plan: Difference::default(), tract: Difference::default() };
     for Recorded { line, prepared, outputs, scores: expected } in folder.recorded(model)? {
         let fault = |what: String| SourceError::file(&path, format!("request {line}: {what}"));

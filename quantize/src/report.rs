@@ -1,5 +1,7 @@
 //! What people read at the end, on stdout.
 
+mod quality;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,14 +10,16 @@ use shared_model::gate::{Class, ClassEvidence, Policy, Thresholds};
 use shared_model::wire::Tier;
 
 use crate::build::Built;
+use crate::check::Checked;
 use crate::delta::Made;
-use crate::eval::Evaluated;
-use crate::evaluate::Evaluation;
+use crate::findings::Findings;
 use crate::inspect::{GraphSummary, Inspected};
 use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
 use crate::simulate::Simulated;
 use crate::split::Work;
+
+use quality::evaluations;
 
 /// An empty table with these heads.
 pub(crate) fn table(heads: &[&str]) -> Table {
@@ -27,33 +31,37 @@ pub(crate) fn table(heads: &[&str]) -> Table {
 
 /// The result of a build.
 pub(crate) fn built(built: &Built, out: &Path) -> String {
+    let Built { findings, workers } = built;
     let mut text = String::new();
     let mut sizes = table(&["variant", "tensor bytes", "of f32"]);
-    for size in &built.sizes {
+    for size in &findings.sizes {
         sizes.add_row([size.variant.as_str().to_owned(), size.bytes.to_string(), percent(size.share)]);
     }
     let _ = writeln!(text, "{sizes}");
-    let _ = writeln!(text, "{}", evaluations(&built.evaluations));
-    let difference = built.check.difference;
-    let _ = writeln!(
-        text,
-        "import checked against tract on {} requests: largest difference {:.1e} on the output, {:.1e} relative on the score",
-        built.check.requests, difference.absolute, difference.relative
-    );
-    for policy in &built.policies {
+    if let Some(missed) = &findings.missed {
+        let _ = writeln!(text, "missed: {missed}");
+    }
+    let _ = writeln!(text, "{}", evaluations(&findings.evaluations));
+    if let Some(Checked { requests, difference, .. }) = &findings.check {
+        let _ = writeln!(
+            text,
+            "import checked against tract on {requests} requests: largest difference {:.1e} on the output, {:.1e} relative on the score",
+            difference.absolute, difference.relative
+        );
+    }
+    for policy in &findings.policies {
         let _ = writeln!(text, "{}", sentence(policy));
     }
-    let _ = writeln!(text, "{}", replays(&built.replays));
-    if built.skipped > 0 {
-        let _ = writeln!(text, "{} requests were left out: a tier would send them up unscored", built.skipped);
-    }
-    for worker in &built.workers {
+    let _ = writeln!(text, "{}", replays(&findings.replays));
+    text += &skipped(findings.skipped);
+    for worker in workers {
         let _ = match (worker.bytes, &worker.reason) {
             (Some(bytes), _) => writeln!(text, "{}: a worker that has it all loaded, {bytes} bytes", worker.file),
             (None, reason) => writeln!(text, "no {}: {}", worker.file, reason.as_deref().unwrap_or_default()),
         };
     }
-    let _ = write!(text, "{} version {} (serial {}) is in {}", built.model, built.version, built.serial, out.display());
+    let Findings { model, version, serial, .. } = findings;
+    let _ = write!(text, "{model} version {version} (serial {serial}) is in {}", out.display());
     text
 }
 
@@ -62,28 +70,6 @@ pub(crate) fn delta(made: &Made) -> String {
     let Made { file, model, bundle, revision, changes, items } = made;
     let file = file.display();
     format!("{model}, bundle {bundle}: {changes} changes lead to revision {revision} of {items} items; in {file}")
-}
-
-/// One row a variant.
-pub(crate) fn evaluations(evaluations: &[Evaluation]) -> String {
-    let k = evaluations.first().map_or(0, |e| e.k);
-    let heads = ["variant", &format!("HR@{k}"), &format!("NDCG@{k}"), "AUC", &format!("top-{k} as f32"), "overlap"];
-    let mut rows = table(&heads);
-    for e in evaluations {
-        let relevance = |f: fn(&crate::evaluate::Relevance) -> f64| {
-            e.relevance.as_ref().map_or("-".to_owned(), |r| format!("{:.4}", f(r)))
-        };
-        rows.add_row([
-            e.variant.as_str().to_owned(),
-            relevance(|r| r.hit_rate),
-            relevance(|r| r.ndcg),
-            relevance(|r| r.auc),
-            percent(e.agreement),
-            format!("{:.4}", e.overlap),
-        ]);
-    }
-    let requests = evaluations.first().map_or(0, |e| e.requests);
-    format!("{rows}\non {requests} requests; a tie counts against the relevant item")
 }
 
 /// One row a class of each policy.
@@ -121,12 +107,20 @@ pub(crate) fn replays(replays: &[Replay]) -> String {
 }
 
 /// An evaluation, with the ladder if it was replayed.
-pub(crate) fn evaluated(evaluated: &Evaluated) -> String {
+pub(crate) fn evaluated(evaluated: &Findings) -> String {
     let mut text = evaluations(&evaluated.evaluations);
     if !evaluated.replays.is_empty() {
         let _ = write!(text, "\n{}", replays(&evaluated.replays));
     }
+    let _ = write!(text, "\n{}", skipped(evaluated.skipped));
     text
+}
+
+fn skipped(requests: usize) -> String {
+    match requests {
+        0 => String::new(),
+        n => format!("{n} requests were left out: a tier would send them up unscored\n"),
+    }
 }
 
 /// How often certifications erred.
@@ -188,10 +182,12 @@ pub(crate) fn inspected(inspected: &Inspected) -> String {
             for (name, file) in &manifest.files {
                 files.add_row([name.clone(), file.bytes.to_string(), file.sha256.clone()]);
             }
-            let mut variants = table(&["variant", "tensor bytes", "tensors of 4 bits", "of 8 bits"]);
+            let mut variants = table(&["variant", "tensor bytes", "tensors of 4 bits", "of 8 bits", "mixed"]);
             for (name, v) in &manifest.variants {
-                let of = |bits: u8| v.bits.values().filter(|b| **b == bits).count().to_string();
-                variants.add_row([name.as_str().to_owned(), v.tensor_bytes.to_string(), of(4), of(8)]);
+                let of = |kind: fn(f64) -> bool| v.bits.values().filter(|b| kind(**b)).count().to_string();
+                let (four, eight) = (of(|b| b == 4.0), of(|b| b == 8.0));
+                let mixed = of(|b| b != 4.0 && b != 8.0);
+                variants.add_row([name.as_str().to_owned(), v.tensor_bytes.to_string(), four, eight, mixed]);
             }
             let _ = writeln!(text, "{files}\n{variants}\n{}", graph_text(graph));
             text.extend(manifest.policies.iter().map(|p| sentence(p) + "\n"));

@@ -1,19 +1,30 @@
-//! Rounds one tensor to 8 or 4 bits: to the nearest step of a range that is clipped where that lowers the squared error.
+//! Rounds one row of weights to 8 or 4 bits: to the nearest step of a range that is clipped where that lowers the error.
 //!
 //! Scales and minima are rounded to the precision they are stored in before they are judged, so that the search sees
 //! what the kernels will.
 
 use half::f16;
 use rayon::prelude::*;
-use shared_model::tensor::{GROUP, Tensor};
+use shared_model::tensor::Tensor;
+
+use crate::gram::{Compensator, Gram};
 
 /// The shares of the range that are tried.
 const CLIPS: [f32; 9] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];
+/// The same where each takes a rounding of its own.
+const FEW_CLIPS: [f32; 4] = [1.0, 0.92, 0.84, 0.76];
+/// Times that scale and minimum are fitted to the codes, and the codes to them.
+const FITS: usize = 2;
 
-/// A linear's weight, scale and offset an output.
+/// A linear's weight, scale and offset an output; each weight alone.
 #[must_use]
 pub fn linear8(outputs: usize, inputs: usize, w: &[f32]) -> Tensor {
-    let rows = table(inputs, w, 255);
+    let rows: Vec<Rounded> = w.par_chunks_exact(inputs.max(1)).map(|row| alone(row, 255)).collect();
+    linear8_of(outputs, inputs, &rows)
+}
+
+/// The same of rows already rounded.
+pub(crate) fn linear8_of(outputs: usize, inputs: usize, rows: &[Rounded]) -> Tensor {
     // Signed weights, as products of small integers want them: 128 steps move from q to the offset.
     let q = rows.iter().flat_map(|r| r.q.iter().map(|q| (q ^ 128).cast_signed())).collect();
     let scale: Vec<f32> = rows.iter().map(|r| r.scale.to_f32()).collect();
@@ -21,133 +32,125 @@ pub fn linear8(outputs: usize, inputs: usize, w: &[f32]) -> Tensor {
     Tensor::Linear8 { outputs, inputs, q, scale, offset }
 }
 
-/// A linear's weight, scale and minimum a group of [`GROUP`] inputs.
-#[must_use]
-pub fn linear4(outputs: usize, inputs: usize, w: &[f32]) -> Tensor {
-    let rows: Vec<Vec<Rounded>> =
-        w.par_chunks_exact(inputs.max(1)).map(|row| row.chunks(GROUP).map(|g| asymmetric(g, 15)).collect()).collect();
-    let q = rows
-        .iter()
-        .flat_map(|groups| pack(&groups.iter().flat_map(|g| g.q.iter().copied()).collect::<Vec<_>>()))
-        .collect();
-    let scale = rows.iter().flatten().map(|g| g.scale).collect();
-    let min = rows.iter().flatten().map(|g| g.min).collect();
-    Tensor::Linear4 { outputs, inputs, q, scale, min }
-}
-
-/// A table, scale and minimum a row.
-#[must_use]
-pub fn table8(rows: usize, width: usize, w: &[f32]) -> Tensor {
-    let rounded = table(width, w, 255);
-    let (scale, min) = (rounded.iter().map(|r| r.scale).collect(), rounded.iter().map(|r| r.min).collect());
-    Tensor::Table8 { rows, width, q: rounded.into_iter().flat_map(|r| r.q).collect(), scale, min }
-}
-
-/// A table in 4 bits, scale and minimum a row.
-#[must_use]
-pub fn table4(rows: usize, width: usize, w: &[f32]) -> Tensor {
-    let rounded = table(width, w, 15);
-    let (scale, min) = (rounded.iter().map(|r| r.scale).collect(), rounded.iter().map(|r| r.min).collect());
-    Tensor::Table4 { rows, width, q: rounded.iter().flat_map(|r| pack(&r.q)).collect(), scale, min }
-}
-
-struct Rounded {
-    q: Vec<u8>,
-    scale: f16,
-    min: f16,
-}
-
-/// Rows of `width`, each with its scale and minimum.
-fn table(width: usize, w: &[f32], steps: u8) -> Vec<Rounded> {
-    w.par_chunks_exact(width.max(1)).map(|row| asymmetric(row, steps)).collect()
-}
-
 /// Two a byte, low nibble first.
-fn pack(q: &[u8]) -> Vec<u8> {
-    q.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect()
+pub(crate) fn pack(q: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    q.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4))
 }
 
-/// `w ≈ q * scale + min`, q in 0..=steps.
-fn asymmetric(w: &[f32], steps: u8) -> Rounded {
-    let (low, high) = w.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
-    let top = f32::from(steps);
+/// `w ≈ q * scale + min`
+#[derive(Clone, Debug)]
+pub(crate) struct Rounded {
+    pub(crate) q: Vec<u8>,
+    pub(crate) scale: f16,
+    pub(crate) min: f16,
+}
+
+impl Rounded {
+    /// What is lost of each weight.
+    pub(crate) fn lost(&self, w: &[f32]) -> Vec<f32> {
+        let (scale, min) = (self.scale.to_f32(), self.min.to_f32());
+        w.iter().zip(&self.q).map(|(w, q)| w - (f32::from(*q) * scale + min)).collect()
+    }
+}
+
+/// Each weight to the nearest of `steps` steps.
+pub(crate) fn alone(w: &[f32], steps: u8) -> Rounded {
     let tried = CLIPS.iter().map(|clip| {
-        let min = finite(f16::from_f32(low * clip));
-        let scale = finite(f16::from_f32((high - low) * clip / top));
-        let scale = if scale.to_f32() > 0.0 { scale } else { f16::ONE };
-        let (s, m) = (scale.to_f32(), min.to_f32());
-        let error: f64 = w.iter().map(|x| squared(nearest(*x, s, m, top) * s + m - x)).sum();
-        (error, (scale, min))
+        let grid = Grid::clipped(w, *clip, steps);
+        let error: f64 = w.iter().map(|x| f64::from(grid.nearest(*x).1 - x).powi(2)).sum();
+        (error, grid)
     });
-    let (scale, min) = least(tried);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in 0..=steps")]
-    let q = w.iter().map(|x| nearest(*x, scale.to_f32(), min.to_f32(), top) as u8).collect();
-    Rounded { q, scale, min }
+    let grid = least(tried);
+    Rounded { q: w.iter().map(|x| grid.nearest(*x).0).collect(), scale: grid.scale, min: grid.min }
 }
 
-fn nearest(x: f32, scale: f32, min: f32, top: f32) -> f32 {
-    ((x - min) / scale).round_ties_even().clamp(0.0, top)
+/// All weights of a row together, by what their errors do; `thoroughly` tries several ranges and fits them to the codes.
+pub(crate) fn together(w: &[f32], steps: u8, gram: &Gram, compensator: &Compensator, thoroughly: bool) -> Rounded {
+    if !thoroughly {
+        let Rounded { scale, min, .. } = alone(w, steps);
+        return Grid { scale, min, top: f32::from(steps) }.rounded(w, compensator);
+    }
+    let tried = FEW_CLIPS.iter().flat_map(|clip| {
+        let mut grid = Grid::clipped(w, *clip, steps);
+        (0..=FITS).map(move |_| {
+            let rounded = grid.rounded(w, compensator);
+            let lost = rounded.lost(w);
+            grid = grid.fitted(w, &rounded.q, gram);
+            (gram.product(&lost, &lost), rounded)
+        })
+    });
+    least(tried)
 }
 
-/// Weights beyond f16 are clipped to what it holds.
+/// The steps of a range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub(crate) scale: f16,
+    pub(crate) min: f16,
+    top: f32,
+}
+
+impl Grid {
+    /// Over a share of the range of some weights.
+    pub(crate) fn clipped(w: &[f32], clip: f32, steps: u8) -> Self {
+        let (low, high) = w.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
+        Self::of(low * clip, (high - low) * clip / f32::from(steps), f32::from(steps))
+    }
+
+    fn of(min: f32, scale: f32, top: f32) -> Self {
+        let (min, scale) = (half(min), half(scale));
+        Self { min, scale: if scale.to_f32() > 0.0 { scale } else { f16::ONE }, top }
+    }
+
+    /// The range of least squares over groups tried by [`alone`].
+    pub(crate) fn of_group(w: &[f32], steps: u8) -> Self {
+        let Rounded { scale, min, .. } = alone(w, steps);
+        Self { scale, min, top: f32::from(steps) }
+    }
+
+    /// The code and the value of the nearest step.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in 0..=255")]
+    pub(crate) fn nearest(&self, x: f32) -> (u8, f32) {
+        let (scale, min) = (self.scale.to_f32(), self.min.to_f32());
+        let q = ((x - min) / scale).round_ties_even().clamp(0.0, self.top);
+        (q as u8, q * scale + min)
+    }
+
+    fn rounded(self, w: &[f32], compensator: &Compensator) -> Rounded {
+        Rounded { q: compensator.round(w, |_, x| self.nearest(x)), scale: self.scale, min: self.min }
+    }
+
+    /// The scale and minimum that fit these codes best; itself if none does.
+    fn fitted(self, w: &[f32], q: &[u8], gram: &Gram) -> Self {
+        let q: Vec<f32> = q.iter().map(|q| f32::from(*q)).collect();
+        let ones = vec![1.0; w.len()];
+        let [qq, q1, all, qw, w1] = [(&q, &q), (&q, &ones), (&ones, &ones)]
+            .map(|(a, b)| gram.product(a, b))
+            .into_iter()
+            .chain([gram.product(&q, w), gram.product(&ones, w)])
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("five products");
+        let determinant: f64 = qq * all - q1 * q1;
+        let (scale, min) = ((qw * all - w1 * q1) / determinant, (qq * w1 - q1 * qw) / determinant);
+        if scale.is_finite() && scale > 0.0 && min.is_finite() {
+            Self::of(min as f32, scale as f32, self.top)
+        } else {
+            self
+        }
+    }
+}
+
+/// The nearest f16; weights beyond it are clipped to what it holds.
+pub(crate) fn half(x: f32) -> f16 {
+    finite(f16::from_f32(x))
+}
+
 fn finite(h: f16) -> f16 {
     if h.is_finite() { h } else { f16::MAX.copysign(h) }
 }
 
-fn squared(x: f32) -> f64 {
-    f64::from(x) * f64::from(x)
-}
-
 /// The first with the least error.
-fn least<T: Copy>(tried: impl Iterator<Item = (f64, T)>) -> T {
-    tried.reduce(|a, b| if b.0 < a.0 { b } else { a }).expect("there is more than one clip").1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn weights(n: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0).collect()
-    }
-
-    fn worst(tensor: &Tensor, w: &[f32]) -> f32 {
-        tensor.to_f32().unwrap().iter().zip(w).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-    }
-
-    #[test]
-    fn eight_bits_stay_within_a_step() {
-        let w = weights(6 * 70);
-        assert!(worst(&linear8(6, 70, &w), &w) < 0.06);
-        assert!(worst(&table8(6, 70, &w), &w) < 0.06);
-    }
-
-    #[test]
-    fn four_bits_stay_within_a_clipped_step() {
-        let w = weights(6 * 71);
-        for tensor in [linear4(6, 71, &w), table4(6, 71, &w)] {
-            assert_eq!(tensor.shape(), [6, 71]);
-            assert!(worst(&tensor, &w) < 0.45, "an odd width keeps rows apart");
-        }
-    }
-
-    #[test]
-    fn a_constant_row_is_kept_to_f16() {
-        let w = vec![0.3; 64];
-        for tensor in [table8(2, 32, &w), table4(2, 32, &w), linear4(2, 32, &w), linear8(2, 32, &w)] {
-            assert!(worst(&tensor, &w) < 0.003, "{tensor:?}");
-        }
-        assert!(worst(&table4(2, 32, &[0.0; 64]), &[0.0; 64]) == 0.0);
-    }
-
-    #[test]
-    fn clips_an_outlier_when_that_lowers_the_error() {
-        let mut w = vec![0.1; 32];
-        for (i, x) in w.iter_mut().enumerate() {
-            *x = if i % 2 == 0 { 0.1 } else { -0.1 };
-        }
-        w[0] = 0.25;
-        let Tensor::Table4 { scale, .. } = table4(1, 32, &w) else { panic!() };
-        assert!(scale[0].to_f32() < (0.35 / 15.0) * 0.99, "{}", scale[0]);
-    }
+fn least<T>(tried: impl Iterator<Item = (f64, T)>) -> T {
+    tried.reduce(|a, b| if b.0 < a.0 { b } else { a }).expect("more than one was tried").1
 }

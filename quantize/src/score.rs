@@ -1,5 +1,7 @@
 //! Scores request files: streamed in batches, decoded, encoded and scored in parallel, in the order of the file.
 
+mod set;
+
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -8,7 +10,7 @@ use shared_model::catalog::Catalog;
 use shared_model::encode::Block;
 use shared_model::ladder::{BindError, Binding, Prepared, prepare};
 use shared_model::plan::{Arena, Plan, PlanError, RunError};
-use shared_model::schema::Schema;
+use shared_model::schema::{Coding, Schema};
 use shared_model::topk;
 use shared_model::variant::Variant;
 use shared_model::wire::{Candidate, Digest, Escalation, Part, RankRequest, Raw, Stamp, Tier, Why, json, to_cbor};
@@ -16,6 +18,8 @@ use thiserror::Error;
 
 use crate::progress::Progress;
 use crate::source::{Lines, SourceError};
+
+pub use set::{Ids, MessageSize, Scored, Set};
 
 /// Requests in flight at once: what bounds memory.
 const BATCH: usize = 256;
@@ -92,67 +96,6 @@ pub struct Line {
     pub relevant: Vec<usize>,
 }
 
-/// A line of a request file, scored by every scorer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scored {
-    /// Who asked: requests of one user are not independent of each other.
-    pub user: String,
-    /// Among the candidates ranked, the positions of the relevant ones.
-    pub relevant: Vec<usize>,
-    /// For each scorer, one score a candidate.
-    pub scores: Vec<Vec<f32>>,
-    /// What sending it up takes.
-    pub message: MessageSize,
-}
-
-/// The bytes of a request as a message to the tier above.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MessageSize {
-    /// All but the candidates.
-    pub rest: u64,
-    /// Of each candidate ranked.
-    pub candidates: Vec<u32>,
-}
-
-impl MessageSize {
-    /// With all candidates.
-    #[must_use]
-    pub fn all(&self) -> u64 {
-        self.rest + self.candidates.iter().map(|bytes| u64::from(*bytes)).sum::<u64>()
-    }
-
-    /// With some candidates, by position.
-    #[must_use]
-    pub fn part(&self, positions: &[usize]) -> u64 {
-        self.rest + positions.iter().map(|i| u64::from(self.candidates[*i])).sum::<u64>()
-    }
-}
-
-impl Scored {
-    /// The number of candidates.
-    #[must_use]
-    pub fn n(&self) -> usize {
-        self.scores.first().map_or(0, Vec::len)
-    }
-}
-
-/// A request file, scored.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Set {
-    /// What a tier would score, in the order of the file.
-    pub requests: Vec<Scored>,
-    /// How many a tier sends up unscored: unknown items, or a rule of the schema.
-    pub skipped: usize,
-}
-
-impl Set {
-    /// Takes the requests of another file too.
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.requests.extend(other.requests);
-        self.skipped += other.skipped;
-    }
-}
-
 impl Encoding<'_> {
     /// The first `limit` lines of a request file.
     ///
@@ -161,6 +104,26 @@ impl Encoding<'_> {
     pub fn lines(&self, path: &Path, limit: usize) -> Result<Vec<Line>, SourceError> {
         let lines = Lines::open(path)?.take(limit).collect::<Result<Vec<_>, _>>()?;
         lines.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
+    }
+
+    /// About `limit` lines of a request file, evenly spread, whatever its order.
+    ///
+    /// # Errors
+    /// Names file, line and field.
+    pub(crate) fn spread(&self, path: &Path, limit: usize) -> Result<Vec<Line>, SourceError> {
+        let (mut kept, mut step) = (Vec::new(), 1);
+        for (i, line) in Lines::open(path)?.enumerate() {
+            let line = line?;
+            if i % step == 0 {
+                kept.push(line);
+            }
+            if kept.len() == 2 * limit {
+                let mut even = [true, false].into_iter().cycle();
+                kept.retain(|_| even.next() == Some(true));
+                step *= 2;
+            }
+        }
+        kept.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
     }
 
     /// Scores a whole request file by each of `scorers`.
@@ -181,7 +144,7 @@ impl Encoding<'_> {
                 .par_iter()
                 .map_init(arenas, |arenas, (number, bytes)| {
                     let line = self.line(path, *number, bytes)?;
-                    scored(path, line, scorers, arenas)
+                    self.scored(path, line, scorers, arenas)
                 })
                 .collect::<Result<_, _>>()?;
             let before = set.requests.len();
@@ -208,26 +171,52 @@ impl Encoding<'_> {
         let relevant = (0..prepared.len()).filter(is_relevant).collect();
         Ok(Line { number, request, prepared, relevant })
     }
-}
 
-fn scored(path: &Path, line: Line, scorers: &[&Scorer], arenas: &mut [Arena]) -> Result<Option<Scored>, SourceError> {
-    let Line { number, request, prepared, relevant } = line;
-    if prepared.is_empty() || prepared.has_unknown_items() || prepared.breaks_a_rule() {
-        return Ok(None);
-    }
-    let scores = scorers.iter().zip(arenas).map(|(scorer, arena)| {
-        let scores = scorer.score(arena, &prepared).map_err(|e| SourceError::line(path, number, e))?;
-        match topk::first_nan(&scores) {
-            None => Ok(scores),
-            Some(i) => {
-                let what = format!("the score of candidate {i} is not a number: the model cannot be ranked by");
-                Err(SourceError::line(path, number, what))
-            }
+    fn scored(
+        &self,
+        path: &Path,
+        line: Line,
+        scorers: &[&Scorer],
+        arenas: &mut [Arena],
+    ) -> Result<Option<Scored>, SourceError> {
+        let Line { number, request, prepared, relevant } = line;
+        if prepared.is_empty() || prepared.has_unknown_items() || prepared.breaks_a_rule() {
+            return Ok(None);
         }
-    });
-    let scores = scores.collect::<Result<_, _>>()?;
-    let user = user(&request);
-    Ok(Some(Scored { user, relevant, scores, message: message_size(request, &prepared) }))
+        let scores = scorers.iter().zip(arenas).map(|(scorer, arena)| {
+            let scores = scorer.score(arena, &prepared).map_err(|e| SourceError::line(path, number, e))?;
+            match topk::first_nan(&scores) {
+                None => Ok(scores),
+                Some(i) => {
+                    let what = format!("the score of candidate {i} is not a number: the model cannot be ranked by");
+                    Err(SourceError::line(path, number, what))
+                }
+            }
+        });
+        let scores = scores.collect::<Result<_, _>>()?;
+        let ids = (0..prepared.len()).map(|i| request.candidates[prepared.position(i)].id.as_str()).collect();
+        let (user, history) = (user(&request), self.history(&request));
+        Ok(Some(Scored {
+            line: number,
+            user,
+            history,
+            ids,
+            relevant,
+            scores,
+            message: message_size(request, &prepared),
+        }))
+    }
+
+    /// The length of the longest list that the schema reads of the user; `None` if it reads none.
+    fn history(&self, request: &RankRequest) -> Option<usize> {
+        let lists = self.schema.features().iter().filter(|f| matches!(f.coding, Coding::List { .. }));
+        let names = lists.flat_map(|f| &f.fields).filter_map(|path| path.strip_prefix("user."));
+        let length = |name| match request.user.field(name) {
+            Raw::List(values) => values.len(),
+            _ => 0,
+        };
+        names.map(length).max()
+    }
 }
 
 fn message_size(request: RankRequest, prepared: &Prepared) -> MessageSize {

@@ -1,83 +1,231 @@
-//! Decides the bits of every tensor: all 8 for the region, a searched mix of 8 and 4 for the edge.
+//! Decides the bits of every weight: as many bytes as are allowed, spent where they save the most error.
 //!
-//! Weights of linears and tables are quantized, small ones and those with two roles are not. For the mix, each tensor
-//! is tried at 4 bits alone; those that cost the least error a byte saved go first, until the bytes are as wanted.
+//! Every weight that may be quantized is rounded in each of its forms once, together with what is known of the scores'
+//! dependence on it ([`Sense`]); that gives each form an expected damage. A linear has one number of bits, a row of a table
+//! its own: of a catalog, a few items are near a boundary time and again, and most never. What is expected is set right by
+//! what one tensor in 4 bits is seen to do. From the fewest bits allowed, the steps that save the most damage a byte are
+//! taken until the bytes are spent.
+
+mod forms;
+mod front;
+mod measure;
+
+pub use front::{Found, Goal, Jury, Tried, Wanted};
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
 use shared_model::graph::{Graph, Op, ValueId};
 use shared_model::schema::Schema;
 use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
 
 use crate::progress::Progress;
-use crate::round;
-use crate::score::{Line, Scorer, ScorerError};
+use crate::score::ScorerError;
+use crate::sense::Sense;
+use forms::{LinearForms, TableForms};
 
 /// Tensors of no more elements stay in full precision: they cost little.
 const SMALL: usize = 256;
 
 /// What a constant is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Linear,
     Table,
 }
 
-/// The region's variant: everything that is quantized has 8 bits.
-#[must_use]
-pub fn w8(full: &Variant) -> Variant {
-    let mut tensors = full.tensors.clone();
-    for (name, role) in roles(&full.graph, &full.tensors) {
-        if let Some(tensor) = rounded(&full.tensors[&name], role, 8) {
-            tensors.insert(name, tensor);
-        }
-    }
-    Variant { name: VariantName::W8, graph: full.graph.clone(), tensors }
+/// The fewest bits that a weight may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fewest {
+    /// As in the edge's variant.
+    Four,
+    /// As in the region's.
+    Eight,
 }
 
-/// The edge's variant: from `w8`, tensors go to 4 bits in the order of least damage until no more than `share` of the f32
-/// bytes are left.
-///
-/// # Errors
-/// A tried variant cannot be run.
-pub fn w4(
-    full: &Variant,
-    w8: &Variant,
-    share: f64,
-    calibration: &[Line],
-    schema: &Schema,
-    progress: &Progress,
-) -> Result<Variant, ScorerError> {
-    let roles = roles(&full.graph, &full.tensors);
-    let reference = scores(full, calibration, schema)?;
-    let bar = progress.steps(roles.len(), "trying 4 bits");
-    let mut moves = Vec::new();
-    for (name, role) in roles {
-        let Some(tensor) = rounded(&full.tensors[&name], role, 4) else { continue };
-        let saved = w8.tensors[&name].bytes().saturating_sub(tensor.bytes());
-        let mut alone = full.clone();
-        alone.tensors.insert(name.clone(), tensor.clone());
-        let error = mean_squared(&scores(&alone, calibration, schema)?, &reference);
-        moves.push((error / saved.max(1) as f64, name, tensor));
-        bar.inc(1);
+/// A full-precision variant, and all the forms that its weights may have.
+#[derive(Debug)]
+pub struct Search<'a> {
+    full: &'a Variant,
+    linears: BTreeMap<String, LinearForms>,
+    tables: BTreeMap<String, TableForms<'a>>,
+    /// What each tensor in 4 bits alone does to the scores.
+    harm: BTreeMap<String, f64>,
+}
+
+/// What is spent on what.
+#[derive(Clone, Debug)]
+struct Spent {
+    /// The form of each linear.
+    linears: BTreeMap<String, u8>,
+    /// The form of each row of each table.
+    tables: BTreeMap<String, Vec<u8>>,
+}
+
+/// One more form up for a linear or a row of a table. A large table has millions: no more than is needed.
+#[derive(Clone, Copy)]
+struct Step {
+    gain: f32,
+    bytes: u32,
+    /// Among the linears, then the tables.
+    tensor: u32,
+    /// 0 of a linear.
+    row: u32,
+    /// The form after it.
+    to: u8,
+}
+
+impl<'a> Search<'a> {
+    /// Rounds every weight in each of its forms.
+    ///
+    /// # Errors
+    /// A variant that is tried cannot be run.
+    pub(crate) fn new(
+        full: &'a Variant,
+        sense: &Sense,
+        schema: &Schema,
+        progress: &Progress,
+    ) -> Result<Self, ScorerError> {
+        let bar = progress.steps(sense.linears.len() + sense.tables.len(), "rounding");
+        let floats = |name: &str| match &full.tensors[name] {
+            Tensor::F32 { data, .. } => &data[..],
+            _ => unreachable!("only floats have a role"),
+        };
+        let linears = sense.linears.iter().map(|(name, sense)| {
+            let forms = LinearForms::of(floats(name), sense);
+            bar.inc(1);
+            (name.clone(), forms)
+        });
+        let linears = linears.collect();
+        let tables = sense.tables.iter().map(|(name, sense)| {
+            let forms = TableForms::of(floats(name), sense);
+            bar.inc(1);
+            (name.clone(), forms)
+        });
+        let tables = tables.collect();
+        bar.finish_and_clear();
+        let mut search = Self { full, linears, tables, harm: BTreeMap::new() };
+        search.measure(&sense.samples, schema, progress)?;
+        Ok(search)
     }
-    bar.finish_and_clear();
-    moves.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-    let wanted = full.tensor_bytes() as f64 * share;
-    let mut mix = Variant { name: VariantName::W4, ..w8.clone() };
-    for (_, name, tensor) in moves {
-        if mix.tensor_bytes() as f64 <= wanted {
-            break;
+
+    /// What each tensor in 4 bits alone does to the scores near the boundaries, as a share of what all do.
+    #[must_use]
+    pub fn sensitivity(&self) -> BTreeMap<String, f64> {
+        let all: f64 = self.harm.values().sum();
+        self.harm.iter().map(|(name, harm)| (name.clone(), harm / all.max(f64::MIN_POSITIVE))).collect()
+    }
+
+    /// The variant with the least damage expected that takes at most this share of the full-precision bytes, or as few
+    /// as it can.
+    #[must_use]
+    pub fn variant(&self, name: VariantName, fewest: Fewest, share: f64) -> Variant {
+        self.spent(name, &self.spend(fewest, share, false))
+    }
+
+    fn spent(&self, name: VariantName, spent: &Spent) -> Variant {
+        let tensor = |name: &String| match self.linears.contains_key(name) || self.tables.contains_key(name) {
+            true => self.tensor(name, spent),
+            false => self.full.tensors[name].clone(),
+        };
+        let tensors = self.full.tensors.keys().map(|name| (name.clone(), tensor(name))).collect();
+        Variant { name, graph: self.full.graph.clone(), tensors }
+    }
+
+    /// With all weights in one form.
+    fn uniform(&self, form: u8) -> Spent {
+        Spent {
+            linears: self.linears.keys().map(|name| (name.clone(), form)).collect(),
+            tables: self.tables.iter().map(|(name, table)| (name.clone(), vec![form; table.rows()])).collect(),
         }
-        mix.tensors.insert(name, tensor);
     }
-    Ok(mix)
+
+    /// If it is to be fast, every linear has the 8 bits that kernels are fastest with, if the bytes suffice.
+    fn spend(&self, fewest: Fewest, share: f64, fast: bool) -> Spent {
+        let first = fewest as u8;
+        let mut spent = self.uniform(first);
+        let allowed = self.full.tensor_bytes() as f64 * share;
+        let mut bytes = self.bytes(&spent);
+        let mut steps = self.steps(first);
+        let is_linear = |step: &Step| (step.tensor as usize) < self.linears.len();
+        if fast {
+            steps.retain(|step| !is_linear(step) || usize::from(step.to) != forms::FULL);
+        }
+        let worth = |step: &Step| match fast && is_linear(step) {
+            true => f32::INFINITY,
+            false => step.gain / step.bytes as f32,
+        };
+        steps.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+        let Spent { linears, tables } = &mut spent;
+        let mut linears: Vec<&mut u8> = linears.values_mut().collect();
+        let mut tables: Vec<&mut Vec<u8>> = tables.values_mut().collect();
+        for step in steps {
+            let tensor = step.tensor as usize;
+            let form = match linears.get_mut(tensor) {
+                Some(form) => &mut **form,
+                None => &mut tables[tensor - linears.len()][step.row as usize],
+            };
+            let after = bytes + step.bytes as usize;
+            if step.to == *form + 1 && worth(&step) > 0.0 && after as f64 <= allowed {
+                (*form, bytes) = (step.to, after);
+            }
+        }
+        spent
+    }
+
+    /// Every step up from the fewest bits, in the order of names and rows.
+    fn steps(&self, first: u8) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut push = |gain: f64, bytes: usize, [tensor, row]: [usize; 2], to: u8| {
+            let [bytes, tensor, row] = [bytes, tensor, row].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            steps.push(Step { gain: gain as f32, bytes, tensor, row, to });
+        };
+        for (tensor, linear) in self.linears.values().enumerate() {
+            for to in first + 1..forms::LINEAR.len() as u8 {
+                let [from, at] = [to - 1, to].map(usize::from);
+                let bytes = linear.bytes(at).saturating_sub(linear.bytes(from)).max(1);
+                push(linear.damage(from) - linear.damage(at), bytes, [tensor, 0], to);
+            }
+        }
+        for (tensor, table) in self.tables.values().enumerate() {
+            for row in 0..table.rows() {
+                for to in first + 1..forms::TABLE.len() as u8 {
+                    let [from, at] = [to - 1, to].map(usize::from);
+                    let gain = table.damage(row, from) - table.damage(row, at);
+                    push(gain, table.row_bytes(at) - table.row_bytes(from), [self.linears.len() + tensor, row], to);
+                }
+            }
+        }
+        steps
+    }
+
+    /// One tensor of a variant.
+    fn tensor(&self, name: &str, spent: &Spent) -> Tensor {
+        match self.tables.get(name) {
+            Some(table) => table.tensor(&spent.tables[name]),
+            None => {
+                let tensor = self.linears[name].tensor(usize::from(spent.linears[name]));
+                tensor.unwrap_or_else(|| self.full.tensors[name].clone())
+            }
+        }
+    }
+
+    /// Of all tensors.
+    fn bytes(&self, spent: &Spent) -> usize {
+        let kept = self
+            .full
+            .tensors
+            .iter()
+            .filter(|(name, _)| !self.linears.contains_key(*name) && !self.tables.contains_key(*name));
+        let linears: usize =
+            spent.linears.iter().map(|(name, form)| self.linears[name].bytes(usize::from(*form))).sum();
+        let tables: usize = spent.tables.iter().map(|(name, forms)| self.tables[name].bytes(forms)).sum();
+        kept.map(|(_, tensor)| tensor.bytes()).sum::<usize>() + linears + tables
+    }
 }
 
 /// The constants that are quantized, by name.
-fn roles(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Role> {
+pub(crate) fn roles(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Role> {
     let large = |name: &str| matches!(tensors.get(name), Some(Tensor::F32 { data, .. }) if data.len() > SMALL);
     let named = graph.constants().filter(|(_, v)| large(&v.name));
     named.filter_map(|(id, v)| Some((v.name.clone(), role(graph, id)?))).collect()
@@ -95,27 +243,5 @@ fn role(graph: &Graph, id: ValueId) -> Option<Role> {
     roles.all(|r| r == Some(first)).then_some(first)
 }
 
-/// The tensor in fewer bits; `None` if it is no matrix of floats.
-fn rounded(tensor: &Tensor, role: Role, bits: u8) -> Option<Tensor> {
-    let Tensor::F32 { shape, data } = tensor else { return None };
-    let [a, b] = shape[..] else { return None };
-    Some(match (role, bits) {
-        (Role::Linear, 4) => round::linear4(a, b, data),
-        (Role::Linear, _) => round::linear8(a, b, data),
-        (Role::Table, 4) => round::table4(a, b, data),
-        (Role::Table, _) => round::table8(a, b, data),
-    })
-}
-
-fn scores(variant: &Variant, lines: &[Line], schema: &Schema) -> Result<Vec<Vec<f32>>, ScorerError> {
-    let scorer = Scorer::new(variant, schema)?;
-    // A request whose ids have no row was refused when the model was checked; here it only would not count.
-    let score = |arena: &mut _, line: &Line| scorer.score(arena, &line.prepared).unwrap_or_default();
-    Ok(lines.par_iter().map_init(|| scorer.arena(), |arena, line| score(arena, line)).collect())
-}
-
-fn mean_squared(a: &[Vec<f32>], b: &[Vec<f32>]) -> f64 {
-    let pairs = a.iter().flatten().zip(b.iter().flatten());
-    let (n, sum) = pairs.fold((0u64, 0.0), |(n, sum), (a, b)| (n + 1, sum + f64::from(a - b).powi(2)));
-    sum / n.max(1) as f64
-}
+#[cfg(test)]
+mod tests;

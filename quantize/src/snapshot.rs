@@ -8,18 +8,18 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use shared_model::bundle::Mark;
-use shared_model::ladder::{ABI_VERSION, Payload};
+use shared_model::ladder::Payload;
 use shared_model::limits::MAX_WASM_BYTES;
 use shared_model::wire::Tier;
 use thiserror::Error;
 use walrus::ModuleConfig;
-use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, OptLevel, Store, Val, WasmParams, WasmResults};
+use wasmtime::{Module, Val};
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
+use crate::guest::{self, Guest};
+
 /// The largest table of what is computed of the items ahead; a tier makes a larger one when it begins, if it may.
-const ITEM_TABLE_BYTES: u32 = 16 << 20;
-/// The longest text of an error that is read.
-const MAX_ERROR_BYTES: usize = 4096;
+pub(crate) const ITEM_TABLE_BYTES: u32 = 16 << 20;
 
 /// Why there is no snapshot.
 #[derive(Debug, Error)]
@@ -65,11 +65,7 @@ impl<'a> Worker<'a> {
     /// It is not a WASM module, or does what a snapshot does not hold.
     pub fn compile(wasm: &'a [u8]) -> Result<Self, SnapshotError> {
         let (context, instrumented) = Wizer::new().instrument(wasm).map_err(SnapshotError::Foreign)?;
-        let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::Speed);
-        let engine = Engine::new(&config).map_err(SnapshotError::Foreign)?;
-        let module = Module::from_binary(&engine, &instrumented).map_err(SnapshotError::Foreign)?;
-        Ok(Self { mark: Mark::of(wasm), context, module })
+        Ok(Self { mark: Mark::of(wasm), context, module: guest::compile(&instrumented)? })
     }
 
     /// The module of a worker of `tier` that has loaded the payload, marked as made of both.
@@ -77,18 +73,10 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// It is not a worker, or declines the payload, or would be too large with it.
     pub fn snapshot(&self, tier: Tier, payload: Payload<'_>) -> Result<Vec<u8>, SnapshotError> {
-        let number = match tier {
-            Tier::Edge => 0,
-            Tier::Region => 1,
-            Tier::Origin => return Err(SnapshotError::Origin),
-        };
         let parts = [payload.schema, payload.variant, payload.catalog];
         fits(parts.iter().map(|part| part.len() as u64).sum())?;
         let mut guest = Guest::start(&self.module)?;
-        for (number, part) in (0..).zip(parts) {
-            guest.load(number, part)?;
-        }
-        guest.succeeds("rung_start", (number, ITEM_TABLE_BYTES))?;
+        guest.load(tier, payload, ITEM_TABLE_BYTES)?;
         let wasm = at_once(Wizer::new().snapshot(&self.context, &mut guest)).map_err(SnapshotError::Foreign)?;
         let mut wasm = without_loading(&wasm)?;
         wasm.extend(self.mark.section(payload));
@@ -114,65 +102,6 @@ pub fn without_loading(wasm: &[u8]) -> Result<Vec<u8>, SnapshotError> {
 
 fn fits(bytes: u64) -> Result<(), SnapshotError> {
     if bytes > MAX_WASM_BYTES { Err(SnapshotError::TooLarge { bytes }) } else { Ok(()) }
-}
-
-/// An instance on its way to what is kept of it. It is our own, but its file may be any.
-struct Guest {
-    store: Store<()>,
-    instance: Instance,
-    memory: Memory,
-}
-
-impl Guest {
-    fn start(module: &Module) -> Result<Self, SnapshotError> {
-        let mut store = Store::new(module.engine(), ());
-        let instance = Linker::new(module.engine()).instantiate(&mut store, module).map_err(SnapshotError::Foreign)?;
-        let Some(memory) = instance.get_memory(&mut store, "memory") else {
-            return Err(SnapshotError::Foreign(wasmtime::Error::msg("it exports no `memory`")));
-        };
-        let mut guest = Self { store, instance, memory };
-        match guest.call::<(), u32>("rung_abi", ())? {
-            ABI_VERSION => Ok(guest),
-            version => {
-                let text = format!("it speaks ABI {version}, and ABI {ABI_VERSION} is wanted");
-                Err(SnapshotError::Foreign(wasmtime::Error::msg(text)))
-            }
-        }
-    }
-
-    fn load(&mut self, number: u32, part: &[u8]) -> Result<(), SnapshotError> {
-        let len = u32::try_from(part.len()).map_err(|_| SnapshotError::TooLarge { bytes: part.len() as u64 })?;
-        let address: u32 = self.call("rung_input", len)?;
-        if address == 0 {
-            return Err(self.declined());
-        }
-        let written = self.memory.write(&mut self.store, address as usize, part);
-        written.map_err(|error| SnapshotError::Failed { call: "rung_input", error: error.into() })?;
-        self.succeeds("rung_load", (number, len))
-    }
-
-    fn succeeds(&mut self, call: &'static str, params: impl WasmParams) -> Result<(), SnapshotError> {
-        match self.call::<_, u32>(call, params)? {
-            0 => Ok(()),
-            _ => Err(self.declined()),
-        }
-    }
-
-    fn call<P: WasmParams, R: WasmResults>(&mut self, call: &'static str, params: P) -> Result<R, SnapshotError> {
-        let export = self.instance.get_typed_func::<P, R>(&mut self.store, call).map_err(SnapshotError::Foreign)?;
-        export.call(&mut self.store, params).map_err(|error| SnapshotError::Failed { call, error })
-    }
-
-    /// What it says went wrong.
-    fn declined(&mut self) -> SnapshotError {
-        let text = self.call::<(), u64>("rung_error", ()).ok().and_then(|reply| {
-            let (address, len) = ((reply >> 32) as usize, (reply & 0xffff_ffff) as usize);
-            self.memory.data(&self.store).get(address..address.saturating_add(len.min(MAX_ERROR_BYTES)))
-        });
-        SnapshotError::Declined(
-            text.map_or_else(|| "it does not say why".to_owned(), |text| String::from_utf8_lossy(text).into_owned()),
-        )
-    }
 }
 
 /// The names are those that the instrumented module exports for this.

@@ -27,19 +27,20 @@ mod tests;
 mod work;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shared_model::graph::{Graph, GraphError};
 use shared_model::tensor::Tensor;
 
 pub use work::Work;
 
-/// A graph and the tensors of its constants.
+/// A graph and the tensors of its constants, which what a pass tries has in common with what it is given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// What is computed.
     pub graph: Graph,
     /// Its constants, in full precision.
-    pub tensors: BTreeMap<String, Tensor>,
+    pub tensors: BTreeMap<String, Arc<Tensor>>,
 }
 
 /// A model to one that computes the same.

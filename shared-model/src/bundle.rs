@@ -72,8 +72,8 @@ pub struct FileEntry {
 pub struct VariantEntry {
     /// The bytes of its tensors' data.
     pub tensor_bytes: u64,
-    /// Bits by tensor, of those quantized.
-    pub bits: BTreeMap<String, u8>,
+    /// Bits by tensor, of those quantized; the mean where a table's rows differ.
+    pub bits: BTreeMap<String, f64>,
     /// Its quality on the evaluation requests, when there were any.
     pub quality: Option<Quality>,
 }

@@ -3,9 +3,12 @@
 //! A quantized form is tied to its use: a linear's weight is quantized by output channel or group, a table by row.
 //! [`Tensor::to_f32`] says what a quantized form means; the kernels compute with the integers themselves.
 
+mod rows;
+
 use half::f16;
 
 use crate::graph::DType;
+pub use rows::{RowBits, RowBitsError};
 
 /// The input elements that share one scale and minimum in a 4-bit linear.
 pub const GROUP: usize = 32;
@@ -66,6 +69,17 @@ pub enum Tensor {
         /// One a row.
         min: Vec<f16>,
     },
+    /// An embedding table whose rows have 4, 8 or 16 bits each: those of 16 are f16 without a scale.
+    TableMixed {
+        /// The bits of each row, and so how many rows there are.
+        bits: RowBits,
+        /// The rows one after another, as in the other forms.
+        q: Vec<u8>,
+        /// One a row.
+        scale: Vec<f16>,
+        /// One a row.
+        min: Vec<f16>,
+    },
     /// An embedding table, 4 bits, otherwise as [`Tensor::Table8`].
     Table4 {
         /// Rows.
@@ -89,6 +103,7 @@ impl Tensor {
             Self::F32 { shape, .. } | Self::I32 { shape, .. } => shape.clone(),
             Self::Linear8 { outputs, inputs, .. } | Self::Linear4 { outputs, inputs, .. } => vec![*outputs, *inputs],
             Self::Table8 { rows, width, .. } | Self::Table4 { rows, width, .. } => vec![*rows, *width],
+            Self::TableMixed { bits, .. } => vec![bits.rows(), bits.width()],
         }
     }
 
@@ -111,16 +126,18 @@ impl Tensor {
             Self::Linear4 { q, scale, min, .. }
             | Self::Table8 { q, scale, min, .. }
             | Self::Table4 { q, scale, min, .. } => q.len() + 2 * (scale.len() + min.len()),
+            Self::TableMixed { bits, q, scale, min } => q.len() + 2 * (scale.len() + min.len()) + bits.codes().len(),
         }
     }
 
-    /// The bits of one weight: 4, 8 or 32.
+    /// The bits of one weight, on average.
     #[must_use]
-    pub fn bits(&self) -> u8 {
+    pub fn bits(&self) -> f64 {
         match self {
-            Self::F32 { .. } | Self::I32 { .. } => 32,
-            Self::Linear8 { .. } | Self::Table8 { .. } => 8,
-            Self::Linear4 { .. } | Self::Table4 { .. } => 4,
+            Self::F32 { .. } | Self::I32 { .. } => 32.0,
+            Self::Linear8 { .. } | Self::Table8 { .. } => 8.0,
+            Self::Linear4 { .. } | Self::Table4 { .. } => 4.0,
+            Self::TableMixed { bits, .. } => bits.mean(),
         }
     }
 
@@ -146,9 +163,10 @@ impl Tensor {
                     })
                     .collect()
             }
-            Self::Table8 { rows, width, .. } | Self::Table4 { rows, width, .. } => {
+            Self::Table8 { .. } | Self::Table4 { .. } | Self::TableMixed { .. } => {
+                let [rows, width] = self.shape()[..] else { unreachable!("a table has two dimensions") };
                 let mut data = vec![0.0; rows * width];
-                for (r, row) in data.chunks_exact_mut((*width).max(1)).enumerate() {
+                for (r, row) in data.chunks_exact_mut(width.max(1)).enumerate() {
                     self.copy_row(r, row);
                 }
                 data
@@ -164,26 +182,42 @@ impl Tensor {
         let width = out.len();
         match self {
             Self::F32 { data, .. } => out.copy_from_slice(&data[r * width..][..width]),
-            Self::Table8 { q, scale, min, .. } => {
-                let (s, m) = (scale[r].to_f32(), min[r].to_f32());
-                for (x, &q) in out.iter_mut().zip(&q[r * width..]) {
-                    *x = f32::from(q) * s + m;
-                }
-            }
-            Self::Table4 { q, scale, min, .. } => {
-                let (s, m) = (scale[r].to_f32(), min[r].to_f32());
-                let row = &q[r * width.div_ceil(2)..];
-                let widen = |q: u8| f32::from(q) * s + m;
-                let (pairs, last) = out.as_chunks_mut::<2>();
-                for (x, &byte) in pairs.iter_mut().zip(row) {
-                    *x = [byte & 15, byte >> 4].map(widen);
-                }
-                for x in last {
-                    *x = widen(nibble(row, width - 1));
+            Self::Table8 { q, scale, min, .. } => widen8(&q[r * width..], scale[r], min[r], out),
+            Self::Table4 { q, scale, min, .. } => widen4(&q[r * width.div_ceil(2)..], scale[r], min[r], out),
+            Self::TableMixed { bits, q, scale, min } => {
+                let row = &q[bits.start(r)..];
+                match bits.of(r) {
+                    4 => widen4(row, scale[r], min[r], out),
+                    8 => widen8(row, scale[r], min[r], out),
+                    _ => {
+                        for (x, bytes) in out.iter_mut().zip(row.as_chunks().0) {
+                            *x = f16::from_le_bytes(*bytes).to_f32();
+                        }
+                    }
                 }
             }
             Self::I32 { .. } | Self::Linear8 { .. } | Self::Linear4 { .. } => panic!("not a table"),
         }
+    }
+}
+
+fn widen8(row: &[u8], scale: f16, min: f16, out: &mut [f32]) {
+    let (s, m) = (scale.to_f32(), min.to_f32());
+    for (x, &q) in out.iter_mut().zip(row) {
+        *x = f32::from(q) * s + m;
+    }
+}
+
+fn widen4(row: &[u8], scale: f16, min: f16, out: &mut [f32]) {
+    let (s, m) = (scale.to_f32(), min.to_f32());
+    let widen = |q: u8| f32::from(q) * s + m;
+    let last = out.len().wrapping_sub(1);
+    let (pairs, odd) = out.as_chunks_mut::<2>();
+    for (x, &byte) in pairs.iter_mut().zip(row) {
+        *x = [byte & 15, byte >> 4].map(widen);
+    }
+    for x in odd {
+        *x = widen(nibble(row, last));
     }
 }
 

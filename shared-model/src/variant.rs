@@ -3,18 +3,21 @@
 //! Any safetensors tool opens it; bytes are deterministic. Reading trusts nothing: the graph is replayed through its
 //! builder, and every tensor must have the length, element type and shape that the graph and its encoding say.
 
+mod part;
+
 use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::graph::doc::{ConstantDoc, Doc};
 use crate::graph::{DType, Graph, GraphError};
-use crate::tensor::{GROUP, Tensor};
+use crate::tensor::{GROUP, RowBits, Tensor};
 use crate::wire::Tier;
+use part::{Part, parts};
 
 const METADATA_KEY: &str = "rung";
 const SCHEMA_VERSION: u32 = 1;
@@ -133,6 +136,7 @@ enum Encoding {
     Linear4,
     Table8,
     Table4,
+    TableMixed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,12 +159,11 @@ impl Variant {
         let header =
             Header { schema_version: SCHEMA_VERSION, variant: self.name, graph: Doc::from(&self.graph), encodings };
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&header)?)]);
-        let parts: Vec<Part> = self.tensors.iter().flat_map(|(name, tensor)| parts(name, tensor)).collect();
-        let views = parts
-            .iter()
-            .map(|p| Ok((p.name.as_str(), TensorView::new(p.dtype, p.shape.clone(), &p.bytes)?)))
-            .collect::<Result<Vec<_>, SafeTensorError>>()?;
-        Ok(safetensors::serialize(views, Some(metadata))?)
+        let parts: Vec<Part<'_>> = self.tensors.iter().flat_map(|(name, tensor)| parts(name, tensor)).collect();
+        for part in &parts {
+            part.check()?;
+        }
+        Ok(safetensors::serialize(parts.iter().map(|p| (p.name.as_str(), p)), Some(metadata))?)
     }
 
     /// Reads a file.
@@ -219,51 +222,7 @@ fn encoding(tensor: &Tensor) -> Option<Encoding> {
         Tensor::Linear4 { .. } => Some(Encoding::Linear4),
         Tensor::Table8 { .. } => Some(Encoding::Table8),
         Tensor::Table4 { .. } => Some(Encoding::Table4),
-    }
-}
-
-/// One tensor of the file; a quantized constant is several.
-struct Part {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-fn parts(name: &str, tensor: &Tensor) -> Vec<Part> {
-    let part =
-        |suffix: &str, dtype, shape: Vec<usize>, bytes| Part { name: format!("{name}{suffix}"), dtype, shape, bytes };
-    let halves = |v: &[f16]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    match tensor {
-        Tensor::F32 { shape, data } => {
-            vec![part("", Dtype::F32, shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect())]
-        }
-        Tensor::I32 { shape, data } => {
-            vec![part("", Dtype::I32, shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect())]
-        }
-        Tensor::Linear8 { outputs, inputs, q, scale, offset } => vec![
-            part(".q", Dtype::I8, vec![*outputs, *inputs], q.iter().map(|&x| x.cast_unsigned()).collect()),
-            part(".scale", Dtype::F32, vec![*outputs], scale.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            part(".offset", Dtype::F32, vec![*outputs], offset.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        ],
-        Tensor::Linear4 { outputs, inputs, q, scale, min } => {
-            let groups = vec![*outputs, inputs.div_ceil(GROUP)];
-            vec![
-                part(".q", Dtype::U8, vec![*outputs, inputs.div_ceil(2)], q.clone()),
-                part(".scale", Dtype::F16, groups.clone(), halves(scale)),
-                part(".min", Dtype::F16, groups, halves(min)),
-            ]
-        }
-        Tensor::Table8 { rows, width, q, scale, min } => vec![
-            part(".q", Dtype::U8, vec![*rows, *width], q.clone()),
-            part(".scale", Dtype::F16, vec![*rows], halves(scale)),
-            part(".min", Dtype::F16, vec![*rows], halves(min)),
-        ],
-        Tensor::Table4 { rows, width, q, scale, min } => vec![
-            part(".q", Dtype::U8, vec![*rows, width.div_ceil(2)], q.clone()),
-            part(".scale", Dtype::F16, vec![*rows], halves(scale)),
-            part(".min", Dtype::F16, vec![*rows], halves(min)),
-        ],
+        Tensor::TableMixed { .. } => Some(Encoding::TableMixed),
     }
 }
 
@@ -316,6 +275,15 @@ impl File<'_> {
                 scale: halves(".scale", &[a])?,
                 min: halves(".min", &[a])?,
             },
+            Encoding::TableMixed => {
+                let codes = self.part(name, ".bits", Dtype::U8, &[a.div_ceil(4)])?.to_vec();
+                let bits = RowBits::from_codes(a, b, codes).map_err(|e| e.to_string())?;
+                let q = self.part(name, ".q", Dtype::U8, &[bits.bytes()])?.to_vec();
+                if (0..a).any(|r| bits.of(r) == 16 && !all_finite(&q[bits.start(r)..][..2 * b])) {
+                    return Err("a weight of 16 bits is not finite".into());
+                }
+                Tensor::TableMixed { bits, q, scale: halves(".scale", &[a])?, min: halves(".min", &[a])? }
+            }
         })
     }
 
@@ -342,6 +310,10 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn finite_floats(bytes: &[u8]) -> Result<Vec<f32>, String> {
     let floats = floats(bytes);
     if floats.iter().all(|x| x.is_finite()) { Ok(floats) } else { Err("a scale or offset is not finite".into()) }
+}
+
+fn all_finite(halves: &[u8]) -> bool {
+    halves.as_chunks().0.iter().all(|b| f16::from_le_bytes(*b).is_finite())
 }
 
 fn finite_halves(bytes: &[u8]) -> Result<Vec<f16>, String> {

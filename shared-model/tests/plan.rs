@@ -9,7 +9,7 @@ use shared_model::graph::{
     Binary, Builder, Compare, DType, Graph, Link, Logic, Op, Reduce, Scope, Type, Unary, ValueId,
 };
 use shared_model::plan::{Items, Plan, PlanError, RunError};
-use shared_model::tensor::Tensor;
+use shared_model::tensor::{RowBits, Tensor};
 
 /// A graph under test: its tensors beside it.
 #[derive(Default)]
@@ -173,10 +173,19 @@ fn integers_compare_choose_and_reduce() {
 fn every_form_of_a_table_gives_its_rows() {
     use half::f16;
     let (scale, min) = (vec![f16::from_f32(0.5); 2], vec![f16::from_f32(1.0); 2]);
+    let half = |x: f32| f16::from_f32(x).to_le_bytes();
+    let mixed = |bits: [u8; 2], q| {
+        let bits = RowBits::new(3, &bits).unwrap();
+        Tensor::TableMixed { bits, q, scale: scale.clone(), min: min.clone() }
+    };
     let tables = [
         Tensor::F32 { shape: vec![2, 3], data: vec![1., 1.5, 2., 2.5, 3., 3.5] },
         Tensor::Table8 { rows: 2, width: 3, q: vec![0, 1, 2, 3, 4, 5], scale: scale.clone(), min: min.clone() },
-        Tensor::Table4 { rows: 2, width: 3, q: vec![0x10, 0x02, 0x43, 0x05], scale, min },
+        Tensor::Table4 { rows: 2, width: 3, q: vec![0x10, 0x02, 0x43, 0x05], scale: scale.clone(), min: min.clone() },
+        mixed([8, 4], vec![0, 1, 2, 0x43, 0x05]),
+        mixed([4, 8], vec![0x10, 0x02, 3, 4, 5]),
+        mixed([16, 4], [1., 1.5, 2.].into_iter().flat_map(half).chain([0x43, 0x05]).collect()),
+        mixed([8, 16], [0, 1, 2].into_iter().chain([2.5, 3., 3.5].into_iter().flat_map(half)).collect()),
     ];
     for table in tables {
         let mut case = Case::default();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::f16;
 use proptest::prelude::*;
 use shared_model::graph::{Builder, DType, Link, Op, Scope, Type};
-use shared_model::tensor::Tensor;
+use shared_model::tensor::{RowBits, Tensor};
 use shared_model::variant::{Variant, VariantError, VariantName};
 
 fn variant() -> Variant {
@@ -36,6 +36,28 @@ fn reads_what_it_wrote_and_writes_the_same_bytes() {
     let bytes = variant.to_bytes().unwrap();
     assert_eq!(Variant::from_bytes(&bytes).unwrap(), variant);
     assert_eq!(variant.to_bytes().unwrap(), bytes);
+}
+
+/// The same with a table of rows that differ, and what they are.
+fn mixed(q: Vec<u8>) -> Variant {
+    let mut variant = variant();
+    let (bits, halves) = (RowBits::new(4, &[16, 4, 8]).unwrap(), vec![f16::ONE; 3]);
+    variant.tensors.insert("table".into(), Tensor::TableMixed { bits, q, scale: halves.clone(), min: halves });
+    variant
+}
+
+#[test]
+fn reads_a_table_whose_rows_have_different_bits() {
+    let variant = mixed((0..14).collect());
+    let bytes = variant.to_bytes().unwrap();
+    assert_eq!(Variant::from_bytes(&bytes).unwrap(), variant);
+    for (q, what) in [(vec![0; 13], "the graph wants"), (vec![0x7c; 14], "not finite")] {
+        let error = Variant::from_bytes(&mixed(q).to_bytes().unwrap()).unwrap_err();
+        assert!(
+            matches!(&error, VariantError::Tensor { name, what: said } if name == "table" && said.contains(what)),
+            "{error}"
+        );
+    }
 }
 
 #[test]

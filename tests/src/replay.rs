@@ -4,7 +4,7 @@ use std::path::Path;
 
 use quantize::eval::Opened;
 use quantize::replay::follow;
-use quantize::score::{MessageSize, Scored, Scorer};
+use quantize::score::{Scored, Scorer};
 use serde_json::Value;
 use shared_model::gate::{Class, margin};
 use shared_model::ladder::prepare;
@@ -48,7 +48,7 @@ impl<'a> Replayer<'a> {
         if answer["degradation"] != 0 || gap.is_some_and(|gap| gap <= TIE) {
             return Ok(None);
         }
-        let scored = Scored { user: String::new(), relevant: Vec::new(), scores, message: MessageSize::default() };
+        let scored = Scored { scores, ..Scored::default() };
         let path = follow(&self.opened.bundle.manifest.policies, &scored, request.k, Tier::Edge);
         let mut ids: Vec<&str> =
             path.set.iter().map(|i| request.candidates[prepared.position(*i)].id.as_str()).collect();

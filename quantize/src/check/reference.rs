@@ -1,6 +1,7 @@
 //! The model as tract runs it, from the ONNX bytes: an implementation that shares nothing with the plan.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -31,15 +32,15 @@ impl std::fmt::Debug for Reference {
 }
 
 impl Reference {
-    /// Reads the ONNX bytes that `imported` came from.
+    /// Reads the ONNX file that `imported` came from, whose tensors are not looked at.
     ///
     /// # Errors
     /// tract does not know an operator, or fails.
-    pub fn new(bytes: &[u8], imported: &Imported) -> Result<Self, ReferenceError> {
+    pub fn new(file: &mut dyn Read, imported: &Imported) -> Result<Self, ReferenceError> {
         guarded(|| {
             // Shapes noted by the exporter are hints that can be stale; tract takes them for facts.
             let onnx = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-            let mut model = onnx.model_for_read(&mut &bytes[..])?;
+            let mut model = onnx.model_for_read(file)?;
             let sources: HashMap<String, OutletId> =
                 model.input_outlets()?.iter().map(|o| (model.node(o.node).name.clone(), *o)).collect();
             let used = imported

@@ -11,9 +11,19 @@ pub fn upper_bound(n: f64, errors: f64, delta: f64) -> f64 {
 /// The two-sided exact interval of a share with 95 % confidence.
 #[must_use]
 pub fn interval(n: u64, errors: u64) -> Option<[f64; 2]> {
-    let (n, e) = (n as f64, errors as f64);
-    let lower = if errors == 0 { 0.0 } else { invbetai(0.025, e, n - e + 1.0) };
-    (n > 0.0).then(|| [lower, upper_bound(n, e, 0.025)])
+    exact(n as f64, errors as f64)
+}
+
+/// The same of requests by user, each with how many of them are errors: they count as fewer by the design effect.
+pub(crate) fn interval_by_user(users: impl Iterator<Item = (u64, u64)> + Clone) -> Option<[f64; 2]> {
+    let (n, errors) = users.clone().fold((0, 0), |(n, e), (requests, errors)| (n + requests, e + errors));
+    let effect = design_effect(users);
+    exact(n as f64 / effect, errors as f64 / effect)
+}
+
+fn exact(n: f64, errors: f64) -> Option<[f64; 2]> {
+    let lower = if errors > 0.0 { invbetai(0.025, errors, n - errors + 1.0) } else { 0.0 };
+    (n > 0.0).then(|| [lower, upper_bound(n, errors, 0.025)])
 }
 
 /// Whether the upper bound is at most `alpha`; quicker than the bound itself.
@@ -68,6 +78,16 @@ mod tests {
         assert!((low - 0.006_230).abs() < 1e-5 && (high - 0.085_176).abs() < 1e-5, "{low} {high}");
         assert_eq!(interval(0, 0), None);
         assert_eq!(interval(10, 0).unwrap()[0], 0.0);
+    }
+
+    #[test]
+    fn an_interval_by_user_is_wider_where_users_repeat_themselves() {
+        let alone = interval_by_user([(1, 1), (1, 0), (1, 0), (1, 0)].repeat(25).into_iter());
+        assert!(alone.unwrap()[0] > interval(100, 25).unwrap()[0] - 0.01, "{alone:?}");
+        let repeated = interval_by_user([(4, 4), (4, 0), (4, 0), (4, 0)].repeat(25).into_iter());
+        let [[low, high], [from, to]] = [repeated.unwrap(), alone.unwrap()];
+        assert!((low - from).abs() < 0.01 && (high - to).abs() < 0.01, "400 requests say no more than 100 do");
+        assert_eq!(interval_by_user(std::iter::empty()), None);
     }
 
     #[test]

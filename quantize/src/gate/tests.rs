@@ -21,7 +21,7 @@ fn world(users: usize, each: usize, n: usize, noise: f32) -> Vec<Scored> {
         let edge = reference.iter().map(|s| s + noise * normal()).collect();
         let region = reference.iter().map(|s| s + 0.1 * noise * normal()).collect();
         let message = MessageSize { rest: 100, candidates: vec![10; n] };
-        Scored { user: format!("u{user}"), relevant: Vec::new(), scores: vec![edge, region, reference], message }
+        Scored { user: format!("u{user}"), scores: vec![edge, region, reference], message, ..Scored::default() }
     };
     (0..users * each).map(|i| i / each).map(request).collect()
 }
@@ -79,9 +79,14 @@ fn every_k_and_bucket_has_its_own_policy_and_a_share_of_delta() {
     let held: Vec<(u32, u32, u32)> = policies.iter().map(|p| (p.k, p.n_min, p.n_max)).collect();
     assert_eq!(held, [(5, 40, 40), (5, 100, 100), (50, 100, 100)], "k = 50 of 40 is trivial");
     let alone = calibrate(&both[..600], &claim(0.05, &[5]));
-    let bound = |p: &Policy| p.evidence.classes.iter().map(|c| (c.answered, c.errors, c.bound)).next();
-    let (Some(shared), Some(own)) = (bound(&policies[0]), bound(&alone[0])) else { panic!("nothing is certified") };
-    assert!(shared.2 > own.2 || shared.0 < own.0, "a third of delta is harder to hold: {shared:?} {own:?}");
+    for (policy, parts) in [(&policies[0], 3.0), (&alone[0], 1.0)] {
+        let effect = policy.evidence.design_effect;
+        assert!(!policy.evidence.classes.is_empty(), "{policy:?}");
+        for class in &policy.evidence.classes {
+            let bound = upper_bound(class.answered as f64 / effect, class.errors as f64 / effect, 0.05 / parts);
+            assert_eq!(class.bound, bound, "delta in {parts} parts");
+        }
+    }
 }
 
 #[test]

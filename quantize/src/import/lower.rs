@@ -274,7 +274,12 @@ impl<'m> Lowering<'m> {
 
     /// The constant of the graph that holds `array`; one of the same name and content is shared.
     pub(super) fn constant(&mut self, array: &Array) -> Result<ValueId, Refusal> {
-        let (tensor, dtype) = tensor(array)?;
+        self.constant_in(array, &array.shape)
+    }
+
+    /// The same in another shape of as many elements.
+    pub(super) fn constant_in(&mut self, array: &Array, shape: &[usize]) -> Result<ValueId, Refusal> {
+        let (tensor, dtype) = tensor(array, shape)?;
         let mut name = array.name.clone();
         let mut form = 1;
         while let Some((known, id)) = self.tensors.get(&name) {
@@ -284,7 +289,7 @@ impl<'m> Lowering<'m> {
             form += 1;
             name = format!("{}.{form}", array.name);
         }
-        let id = self.builder.constant(&name, dtype, &array.shape)?;
+        let id = self.builder.constant(&name, dtype, shape)?;
         debug_assert_eq!(self.builder.ty(id).scope, Scope::Const);
         self.tensors.insert(name, (tensor, id));
         Ok(id)
@@ -296,8 +301,9 @@ impl<'m> Lowering<'m> {
     }
 }
 
-fn tensor(array: &Array) -> Result<(Tensor, DType), Refusal> {
-    let shape = array.shape.clone();
+fn tensor(array: &Array, shape: &[usize]) -> Result<(Tensor, DType), Refusal> {
+    debug_assert_eq!(shape.iter().product::<usize>(), array.len());
+    let shape = shape.to_vec();
     Ok(match &array.data {
         Data::F32(v) => {
             if v.iter().any(|x| x.is_nan()) {

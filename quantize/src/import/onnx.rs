@@ -4,6 +4,7 @@
 //! an error has to name and tract has to be asked for, and it fuses and rewrites operators.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::rc::Rc;
 
 use onnx_ir::{AttributeProto, Message, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
@@ -84,17 +85,15 @@ pub(crate) enum Attribute {
     Other,
 }
 
-/// Parses a model.
-pub(crate) fn read(bytes: &[u8]) -> Result<Model, ImportError> {
-    if bytes.len() as u64 > limits::MAX_TENSORS_BYTES {
-        return Err(ImportError::NotOnnx(format!(
-            "{} bytes, at most {} are allowed",
-            bytes.len(),
-            limits::MAX_TENSORS_BYTES
-        )));
+/// Parses a model, which is never in memory as a whole beside what is made of it.
+pub(crate) fn read(bytes: &mut dyn Read) -> Result<Model, ImportError> {
+    let mut bytes = bytes.take(limits::MAX_TENSORS_BYTES + 1);
+    let parsed = ModelProto::parse_from_reader(&mut bytes);
+    if bytes.limit() == 0 {
+        return Err(ImportError::NotOnnx(format!("more than {} bytes", limits::MAX_TENSORS_BYTES)));
     }
-    let proto = ModelProto::parse_from_bytes(bytes).map_err(|e| ImportError::NotOnnx(e.to_string()))?;
-    let graph = proto.graph.as_ref().ok_or_else(|| ImportError::NotOnnx("it has no graph".into()))?;
+    let mut proto = parsed.map_err(|e| ImportError::NotOnnx(e.to_string()))?;
+    let mut graph = proto.graph.take().ok_or_else(|| ImportError::NotOnnx("it has no graph".into()))?;
     for (what, got) in [("nodes", graph.node.len()), ("initializers", graph.initializer.len())] {
         if got > limits::MAX_NODES {
             return Err(ImportError::NotOnnx(format!("{got} {what}, at most {} are allowed", limits::MAX_NODES)));
@@ -107,7 +106,8 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Model, ImportError> {
             "its operator set is version {opset}, at least {OLDEST_OPSET} is needed: export the model again"
         )));
     }
-    let initializers = graph.initializer.iter().map(|t| array(t).map(Rc::new)).collect::<Result<Vec<_>, _>>()?;
+    let stored = std::mem::take(&mut graph.initializer).into_iter();
+    let initializers = stored.map(|t| array(&t).map(Rc::new)).collect::<Result<Vec<_>, _>>()?;
     let given: HashSet<&str> = initializers.iter().map(|a| a.name.as_str()).collect();
     let inputs =
         graph.input.iter().filter(|i| !given.contains(i.name.as_str())).map(input).collect::<Result<Vec<_>, _>>()?;

@@ -1,6 +1,7 @@
 //! A model under reconstruction: nodes are pushed once each, and constants can be cut.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shared_model::graph::{Builder, DType, Graph, GraphError, Link, Op, Scope, Source, Type, ValueId};
 use shared_model::tensor::Tensor;
@@ -10,7 +11,7 @@ use super::Model;
 /// Values keep the numbers they have in the model it is made of, as far as they are inputs and constants.
 pub(super) struct Draft {
     builder: Builder,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Arc<Tensor>>,
     /// The names of the constants.
     constants: BTreeMap<ValueId, String>,
     /// What computes a value.
@@ -90,7 +91,8 @@ impl Draft {
     }
 
     fn define(&mut self, name: &str, dtype: DType, tensor: Tensor) -> Result<ValueId, GraphError> {
-        let same = self.constants.iter().find(|(_, n)| n.starts_with(name) && self.tensors.get(*n) == Some(&tensor));
+        let is_same = |n: &String| n.starts_with(name) && self.tensors.get(n).is_some_and(|own| **own == tensor);
+        let same = self.constants.iter().find(|(_, n)| is_same(n));
         if let Some((id, _)) = same {
             return Ok(*id);
         }
@@ -99,7 +101,7 @@ impl Draft {
         let name = names.find(|n| !self.tensors.contains_key(n)).expect("numbers do not end");
         let id = self.builder.constant(&name, dtype, &tensor.shape())?;
         self.constants.insert(id, name.clone());
-        self.tensors.insert(name, tensor);
+        self.tensors.insert(name, Arc::new(tensor));
         Ok(id)
     }
 
@@ -117,7 +119,7 @@ impl Draft {
         let run = ty.shape[axis] * inner;
         let mut shape = ty.shape;
         shape[axis] = to - from;
-        let tensor = match tensor {
+        let tensor = match &**tensor {
             Tensor::F32 { data, .. } => Tensor::F32 { shape, data: cut(data, run, from * inner..to * inner) },
             Tensor::I32 { data, .. } => Tensor::I32 { shape, data: cut(data, run, from * inner..to * inner) },
             _ => unreachable!("a model is split before it is quantized"),
@@ -141,7 +143,7 @@ impl Draft {
     /// The name and the elements of a constant in full precision.
     pub(super) fn floats(&self, id: ValueId) -> Option<(&str, &[f32])> {
         let name = self.constants.get(&id)?;
-        match self.tensors.get(name)? {
+        match &**self.tensors.get(name)? {
             Tensor::F32 { data, .. } => Some((name, data)),
             _ => None,
         }

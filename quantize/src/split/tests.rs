@@ -1,5 +1,7 @@
 //! Each pass against the model it was given, on random weights and inputs.
 
+use std::sync::Arc;
+
 use shared_model::encode::{Block, Data};
 use shared_model::graph::{Binary, Builder, Compare, DType, Graph, Link, Op, Reduce, Scope, Type, Unary, ValueId};
 use shared_model::plan::Plan;
@@ -75,7 +77,8 @@ impl Sketch {
     /// Ranks by a linear of `x`, of one dimension.
     fn finish(mut self, x: ValueId) -> Model {
         let score = self.linear(x, 1);
-        Model { graph: self.builder.finish(score, Link::Identity).unwrap(), tensors: self.tensors }
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect();
+        Model { graph: self.builder.finish(score, Link::Identity).unwrap(), tensors }
     }
 }
 
@@ -95,7 +98,8 @@ fn scores(model: &Model) -> Vec<f32> {
             Block { width: value.ty.len(), data }
         })
         .collect();
-    let plan = Plan::new(&model.graph, &model.tensors).unwrap();
+    let tensors = model.tensors.iter().map(|(name, tensor)| (name.clone(), Tensor::clone(tensor))).collect();
+    let plan = Plan::new(&model.graph, &tensors).unwrap();
     let mut scores = vec![0.0; CANDIDATES];
     plan.run(&mut plan.arena(), &blocks.iter().collect::<Vec<_>>(), &mut scores).unwrap();
     scores

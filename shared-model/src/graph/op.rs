@@ -146,6 +146,41 @@ pub enum Unary {
     Not,
 }
 
+impl Unary {
+    /// Its value on a number, as a plan computes it; [`Unary::Not`] is of booleans, and its own inverse on 0 and 1.
+    #[must_use]
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Neg => -x,
+            Self::Abs => x.abs(),
+            Self::Reciprocal => 1.0 / x,
+            Self::Sqrt => x.sqrt(),
+            Self::Exp => math::exp(x),
+            Self::Log => math::ln(x),
+            Self::Erf => math::erf(x),
+            Self::Relu => {
+                if x <= 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Self::LeakyRelu(alpha) => {
+                if x < 0.0 {
+                    alpha * x
+                } else {
+                    x
+                }
+            }
+            Self::Sigmoid => math::sigmoid(x),
+            Self::Tanh => math::tanh(x),
+            Self::Softplus => math::softplus(x),
+            Self::Gelu => math::gelu(x),
+            Self::Not => 1.0 - x,
+        }
+    }
+}
+
 /// An elementwise function of two operands of one type: f32, or i32 for `add`, `sub`, `mul`, `min`, `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

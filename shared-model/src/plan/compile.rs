@@ -80,7 +80,9 @@ fn check_tensors(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<()
         let (form, allowed): (_, fn(&Op, usize) -> bool) = match tensor {
             Tensor::F32 { .. } | Tensor::I32 { .. } => continue,
             Tensor::Linear8 { .. } | Tensor::Linear4 { .. } => ("linear weight", |op, i| *op == Op::Linear && i == 1),
-            Tensor::Table8 { .. } | Tensor::Table4 { .. } => ("table", |op, i| *op == Op::Embedding && i == 0),
+            Tensor::Table8 { .. } | Tensor::Table4 { .. } | Tensor::TableMixed { .. } => {
+                ("table", |op, i| *op == Op::Embedding && i == 0)
+            }
         };
         for node in graph.nodes() {
             if node.inputs.iter().enumerate().any(|(i, &v)| v == id && !allowed(&node.op, i)) {
@@ -109,6 +111,9 @@ fn is_whole(tensor: &Tensor) -> bool {
         }
         Tensor::Table4 { rows, width, q, scale, min } => {
             q.len() == rows * width.div_ceil(2) && scale.len() == *rows && min.len() == *rows
+        }
+        Tensor::TableMixed { bits, q, scale, min } => {
+            q.len() == bits.bytes() && scale.len() == bits.rows() && min.len() == bits.rows()
         }
     }
 }
@@ -246,7 +251,7 @@ fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
         Tensor::Linear4 { inputs, outputs, q, scale, min } => {
             Linear::int4(*inputs, *outputs, q, scale, min, bias.as_deref())
         }
-        Tensor::I32 { .. } | Tensor::Table8 { .. } | Tensor::Table4 { .. } => {
+        Tensor::I32 { .. } | Tensor::Table8 { .. } | Tensor::Table4 { .. } | Tensor::TableMixed { .. } => {
             unreachable!("`check_tensors` refuses other forms")
         }
     })

@@ -47,7 +47,7 @@ struct Measured {
 impl Model {
     pub(super) fn read(folder: &Folder, name: &str) -> Result<Self, Error> {
         let (_, imported) = folder.import(name)?;
-        let Variant { graph, tensors, .. } = full_precision(&imported)?;
+        let Variant { graph, tensors, .. } = full_precision(imported)?;
         let binding = Binding::new(&graph, folder.schema())?;
         let recorded = folder.recorded(name)?;
         Ok(Self { name: name.to_owned(), graph, tensors, binding, recorded })

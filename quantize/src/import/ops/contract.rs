@@ -34,7 +34,7 @@ fn embedding(low: &mut Lowering, call: &Call, table: &Array, ids: Row) -> Result
             n - 1
         ));
     }
-    let flat = low.constant(&table.reshaped(vec![rows, widths.iter().product()]))?;
+    let flat = low.constant_in(table, &[rows, widths.iter().product()])?;
     let looked_up = low.push_like(call.name(), Op::Embedding, &[flat, ids.id], ids)?;
     let shape: Vec<usize> = low.shape(ids).iter().chain(widths).copied().collect();
     low.reshape(call.name(), looked_up, shape, ids.batch)

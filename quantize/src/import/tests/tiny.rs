@@ -137,7 +137,7 @@ impl Tiny {
         let plan = Plan::new(&imported.graph, &imported.tensors).unwrap();
         let mut scores = [0.0; 5];
         plan.run(&mut plan.arena(), &blocks, &mut scores).unwrap();
-        let (expected, outputs) = Reference::new(&self.bytes(), &imported).unwrap().run(&blocks, 5).unwrap();
+        let (expected, outputs) = Reference::new(&mut &self.bytes()[..], &imported).unwrap().run(&blocks, 5).unwrap();
         let difference = Difference::of(imported.graph.link(), &scores, &expected, &outputs, 0.1);
         assert!(difference.is_rounding(), "{difference:?}\n{scores:?}\n{expected:?}");
         assert!(scores.iter().any(|s| *s != scores[0]), "the test tells candidates apart: {scores:?}");

@@ -1,0 +1,187 @@
+//! Sums of outer products, and rounding by them: what an element loses, those after it make good for.
+//!
+//! The error of a rounded row `w + d` is taken to be `dᵀ G d`, with G summed over the inputs of a layer or the slopes of a
+//! lookup. Elements are rounded one after another, the heaviest first; after each the others move to where the error is
+//! least (Frantar et al. 2022, "GPTQ"; the order and the factor are those of LDLᵀ, Chee et al. 2023, "QuIP").
+
+/// Added to the diagonal before it is divided by, as a share of its mean: directions that nothing was seen of.
+const DAMPING: f64 = 0.01;
+
+/// A symmetric matrix of sums.
+#[derive(Clone, Debug)]
+pub(crate) struct Gram {
+    n: usize,
+    /// Row by row, of which only the lower triangle is summed.
+    sums: Vec<f64>,
+}
+
+impl Gram {
+    pub(crate) fn zero(n: usize) -> Self {
+        Self { n, sums: vec![0.0; n * n] }
+    }
+
+    /// The elements of a row that it judges.
+    pub(crate) fn len(&self) -> usize {
+        self.n
+    }
+
+    /// Adds `p · x xᵀ`.
+    pub(crate) fn add(&mut self, p: f64, x: impl Iterator<Item = f64> + Clone) {
+        if p == 0.0 {
+            return;
+        }
+        for (i, a) in x.clone().enumerate() {
+            if a != 0.0 {
+                let row = &mut self.sums[i * self.n..][..=i];
+                row.iter_mut().zip(x.clone()).for_each(|(sum, b)| *sum += p * a * b);
+            }
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+    }
+
+    fn at(&self, i: usize, j: usize) -> f64 {
+        self.sums[i.max(j) * self.n + i.min(j)]
+    }
+
+    /// `xᵀ G y`
+    pub(crate) fn product(&self, x: &[f32], y: &[f32]) -> f64 {
+        let row = |i: usize| -> f64 {
+            let (before, rest) = (&self.sums[i * self.n..][..i], self.at(i, i));
+            let below: f64 = before
+                .iter()
+                .zip(x.iter().zip(y))
+                .map(|(g, (x_j, y_j))| g * (f64::from(x[i]) * f64::from(*y_j) + f64::from(y[i]) * f64::from(*x_j)))
+                .sum();
+            below + rest * f64::from(x[i]) * f64::from(y[i])
+        };
+        (0..self.n).map(row).sum()
+    }
+
+    /// How rows are rounded by it.
+    pub(crate) fn compensator(&self) -> Compensator {
+        let n = self.n;
+        let mean = (0..n).map(|i| self.at(i, i)).sum::<f64>() / n.max(1) as f64;
+        let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&i, &j| self.at(j, j).total_cmp(&self.at(i, i)).then(i.cmp(&j)));
+        // G = R Rᵀ with R upper triangular; the inverse of R is what an error is carried by.
+        let mut r = vec![0.0; n * n];
+        for j in (0..n).rev() {
+            for i in (0..=j).rev() {
+                let g = self.at(order[i], order[j]) + if i == j { damping } else { 0.0 };
+                let sum: f64 = (j + 1..n).map(|k| r[i * n + k] * r[j * n + k]).sum();
+                r[i * n + j] = if i == j { (g - sum).max(damping * 1e-3).sqrt() } else { (g - sum) / r[j * n + j] };
+            }
+        }
+        let mut carry = vec![0.0f32; n * n];
+        let mut inverse = vec![0.0f64; n];
+        for i in 0..n {
+            // Row i of R⁻¹, over its own diagonal.
+            inverse[i] = 1.0;
+            for j in i + 1..n {
+                let sum: f64 = (i..j).map(|k| inverse[k] * r[k * n + j]).sum();
+                inverse[j] = -sum / r[j * n + j];
+            }
+            for j in i + 1..n {
+                carry[i * n + j] = inverse[j] as f32;
+            }
+        }
+        Compensator { order, carry }
+    }
+}
+
+/// Rounds rows of one width.
+#[derive(Clone, Debug)]
+pub(crate) struct Compensator {
+    /// In which order elements are rounded.
+    order: Vec<usize>,
+    /// `[n, n]` in that order: by how much each later element moves for an error of 1.
+    carry: Vec<f32>,
+}
+
+impl Compensator {
+    /// The codes of a row; `nearest` gives the code and the value of what is left of element i.
+    pub(crate) fn round(&self, row: &[f32], nearest: impl Fn(usize, f32) -> (u8, f32)) -> Vec<u8> {
+        let n = row.len();
+        let mut left: Vec<f32> = self.order.iter().map(|&i| row[i]).collect();
+        let mut codes = vec![0; n];
+        for (at, &i) in self.order.iter().enumerate() {
+            let (code, value) = nearest(i, left[at]);
+            codes[i] = code;
+            let lost = left[at] - value;
+            let carry = &self.carry[at * n + at + 1..(at + 1) * n];
+            left[at + 1..].iter_mut().zip(carry).for_each(|(left, carry)| *left -= lost * carry);
+        }
+        codes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gram(n: usize, samples: usize) -> Gram {
+        let mut gram = Gram::zero(n);
+        for s in 0..samples {
+            // Inputs that are much alike, as those of a layer are.
+            let x: Vec<f64> = (0..n).map(|i| 1.0 + 0.3 * ((s * n + i) as f64 * 0.77).sin()).collect();
+            gram.add(1.0, x.iter().copied());
+        }
+        gram
+    }
+
+    fn row(n: usize) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 1.37).cos() * 4.0).collect()
+    }
+
+    fn nearest(_: usize, w: f32) -> (u8, f32) {
+        let q = w.round().clamp(-8.0, 7.0);
+        ((q + 8.0) as u8, q)
+    }
+
+    fn error(gram: &Gram, row: &[f32], codes: &[u8]) -> f64 {
+        let lost: Vec<f32> = row.iter().zip(codes).map(|(w, q)| w - (f32::from(*q) - 8.0)).collect();
+        gram.product(&lost, &lost)
+    }
+
+    #[test]
+    fn later_elements_make_good_for_earlier_ones() {
+        let (gram, row) = (gram(24, 100), row(24));
+        let alone: Vec<u8> = row.iter().map(|w| nearest(0, *w).0).collect();
+        let together = gram.compensator().round(&row, nearest);
+        assert!(error(&gram, &row, &together) < 0.5 * error(&gram, &row, &alone));
+    }
+
+    #[test]
+    fn of_two_elements_no_other_codes_are_better() {
+        // With two elements the second is moved to the very least error, so rounding it is best for the first as rounded.
+        let mut gram = Gram::zero(2);
+        gram.add(1.0, [1.0, 0.9].into_iter());
+        gram.add(0.2, [0.3, -1.0].into_iter());
+        let row = [2.4f32, -1.3];
+        let codes = gram.compensator().round(&row, nearest);
+        let least = (0..16).map(|q| error(&gram, &row, &[codes[0], q])).fold(f64::INFINITY, f64::min);
+        assert!((error(&gram, &row, &codes) - least).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_samples_every_element_is_rounded_alone() {
+        let row = row(9);
+        let alone: Vec<u8> = row.iter().map(|w| nearest(0, *w).0).collect();
+        assert_eq!(Gram::zero(9).compensator().round(&row, nearest), alone);
+    }
+
+    #[test]
+    fn a_product_is_symmetric_and_of_all_elements() {
+        let (gram, a, b) = (gram(5, 7), row(5), [1.0, -2.0, 0.5, 0.0, 3.0]);
+        let by_hand: f64 = (0..5)
+            .flat_map(|i| (0..5).map(move |j| (i, j)))
+            .map(|(i, j)| f64::from(a[i]) * gram.at(i, j) * f64::from(b[j]))
+            .sum();
+        assert!((gram.product(&a, &b) - by_hand).abs() < 1e-6);
+        assert!((gram.product(&a, &b) - gram.product(&b, &a)).abs() < 1e-9);
+    }
+}

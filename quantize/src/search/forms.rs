@@ -1,0 +1,195 @@
+//! The forms of one tensor: what each takes, what each is expected to damage.
+
+use half::f16;
+use rayon::prelude::*;
+use shared_model::tensor::{GROUP, RowBits, Tensor};
+
+use crate::round::{self, Grid, Rounded, together};
+use crate::sense::{LinearSense, TableSense};
+
+/// The bits of a linear's forms.
+pub(super) const LINEAR: [u8; 3] = [4, 8, 32];
+/// The form of a linear in full precision.
+pub(super) const FULL: usize = 2;
+/// The bits of the forms of a table's row.
+pub(super) const TABLE: [u8; 3] = [4, 8, 16];
+/// Rows that are rounded at once: each has allocations of its own until then.
+const AT_ONCE: usize = 1 << 14;
+/// Bytes of a scale and a minimum.
+const RANGE: usize = 4;
+
+/// Of a linear.
+#[derive(Debug)]
+pub(super) struct LinearForms {
+    forms: [Tensor; 2],
+    bytes: [usize; LINEAR.len()],
+    damage: [f64; LINEAR.len()],
+}
+
+impl LinearForms {
+    pub(super) fn of(w: &[f32], sense: &LinearSense) -> Self {
+        let outputs = sense.outputs.len();
+        let inputs = w.len() / outputs;
+        let compensator = sense.inputs.compensator();
+        let rows: Vec<(Vec<Grid>, Vec<u8>, Rounded)> = w
+            .par_chunks_exact(inputs)
+            .map(|row| {
+                let grids: Vec<Grid> = row.chunks(GROUP).map(|group| Grid::of_group(group, 15)).collect();
+                let four = compensator.round(row, |i, x| grids[i / GROUP].nearest(x));
+                (grids, four, together(row, 255, &sense.inputs, &compensator, true))
+            })
+            .collect();
+        let all: f64 = sense.outputs.iter().sum();
+        let share = |o: usize| if all == 0.0 { 1.0 / outputs as f64 } else { sense.outputs[o] / all };
+        let damage = |lost: &dyn Fn(usize) -> Vec<f32>| -> f64 {
+            (0..outputs).map(lost).enumerate().map(|(o, lost)| share(o) * sense.inputs.product(&lost, &lost)).sum()
+        };
+        let row = |o: usize| &w[o * inputs..][..inputs];
+        let lost4 = |o: usize| -> Vec<f32> {
+            let (grids, codes, _) = &rows[o];
+            let value =
+                |i: usize| f32::from(codes[i]) * grids[i / GROUP].scale.to_f32() + grids[i / GROUP].min.to_f32();
+            row(o).iter().enumerate().map(|(i, w)| w - value(i)).collect()
+        };
+        let damage = [damage(&lost4), damage(&|o| rows[o].2.lost(row(o))), 0.0];
+        let grids = || rows.iter().flat_map(|(grids, ..)| grids);
+        let four = Tensor::Linear4 {
+            outputs,
+            inputs,
+            q: rows.iter().flat_map(|(_, codes, _)| round::pack(codes)).collect(),
+            scale: grids().map(|g| g.scale).collect(),
+            min: grids().map(|g| g.min).collect(),
+        };
+        let eight: Vec<Rounded> = rows.into_iter().map(|(.., eight)| eight).collect();
+        let forms = [four, round::linear8_of(outputs, inputs, &eight)];
+        let bytes = [forms[0].bytes(), forms[1].bytes(), 4 * w.len()];
+        Self { forms, bytes, damage }
+    }
+
+    pub(super) fn bytes(&self, form: usize) -> usize {
+        self.bytes[form]
+    }
+
+    pub(super) fn damage(&self, form: usize) -> f64 {
+        self.damage[form]
+    }
+
+    /// Expects so many times the damage.
+    pub(super) fn scale(&mut self, by: f64) {
+        self.damage.iter_mut().for_each(|damage| *damage *= by);
+    }
+
+    /// `None` for full precision.
+    pub(super) fn tensor(&self, form: usize) -> Option<Tensor> {
+        self.forms.get(form).cloned()
+    }
+}
+
+/// Of a table.
+#[derive(Debug)]
+pub(super) struct TableForms<'a> {
+    width: usize,
+    full: &'a [f32],
+    four: Codes,
+    eight: Codes,
+    damage: Vec<[f32; TABLE.len()]>,
+}
+
+/// Rows that are rounded: a table may be most of a model, so they have no allocation each.
+#[derive(Debug, Default)]
+struct Codes {
+    q: Vec<u8>,
+    scale: Vec<f16>,
+    min: Vec<f16>,
+}
+
+impl Codes {
+    fn push(&mut self, q: impl Iterator<Item = u8>, row: &Rounded) {
+        self.q.extend(q);
+        self.scale.push(row.scale);
+        self.min.push(row.min);
+    }
+
+    /// The codes of a row of so many bytes.
+    fn row(&self, row: usize, bytes: usize) -> &[u8] {
+        &self.q[row * bytes..][..bytes]
+    }
+}
+
+impl<'a> TableForms<'a> {
+    pub(super) fn of(full: &'a [f32], sense: &TableSense) -> Self {
+        let width = sense.elements.len();
+        let rows = full.len() / width;
+        let compensator = sense.elements.compensator();
+        let rounded = |(row, w): (usize, &[f32])| {
+            let seen = u32::try_from(row).is_ok_and(|row| sense.rows.contains_key(&row));
+            let [four, eight] = [15, 255].map(|steps| together(w, steps, &sense.elements, &compensator, seen));
+            let halves: Vec<f32> = w.iter().map(|w| w - round::half(*w).to_f32()).collect();
+            let share = sense.share(row, rows);
+            let damage = [four.lost(w), eight.lost(w), halves];
+            (four, eight, damage.map(|lost| (share * sense.elements.product(&lost, &lost)) as f32))
+        };
+        let damage = Vec::with_capacity(rows);
+        let mut forms = Self { width, full, four: Codes::default(), eight: Codes::default(), damage };
+        for (block, w) in full.chunks(AT_ONCE * width).enumerate() {
+            let row = |(i, w)| rounded((block * AT_ONCE + i, w));
+            let rows: Vec<(Rounded, Rounded, [f32; TABLE.len()])> =
+                w.par_chunks_exact(width).enumerate().map(row).collect();
+            for (four, eight, damage) in rows {
+                forms.four.push(round::pack(&four.q), &four);
+                forms.eight.push(eight.q.iter().copied(), &eight);
+                forms.damage.push(damage);
+            }
+        }
+        forms
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.damage.len()
+    }
+
+    pub(super) fn row_bytes(&self, form: usize) -> usize {
+        RANGE + [self.width.div_ceil(2), self.width, 2 * self.width][form]
+    }
+
+    /// Of rows in these forms.
+    pub(super) fn bytes(&self, forms: &[u8]) -> usize {
+        // As if they differed: what says so costs next to nothing.
+        forms.iter().map(|form| self.row_bytes(usize::from(*form))).sum::<usize>() + forms.len().div_ceil(4)
+    }
+
+    pub(super) fn damage(&self, row: usize, form: usize) -> f64 {
+        f64::from(self.damage[row][form])
+    }
+
+    /// Expects so many times the damage.
+    pub(super) fn scale(&mut self, by: f64) {
+        self.damage.as_flattened_mut().iter_mut().for_each(|damage| *damage *= by as f32);
+    }
+
+    pub(super) fn tensor(&self, forms: &[u8]) -> Tensor {
+        let (rows, width) = (forms.len(), self.width);
+        if forms.iter().all(|form| *form == 0) {
+            let Codes { q, scale, min } = &self.four;
+            return Tensor::Table4 { rows, width, q: q.clone(), scale: scale.clone(), min: min.clone() };
+        }
+        if forms.iter().all(|form| *form == 1) {
+            let Codes { q, scale, min } = &self.eight;
+            return Tensor::Table8 { rows, width, q: q.clone(), scale: scale.clone(), min: min.clone() };
+        }
+        let bits: Vec<u8> = forms.iter().map(|form| TABLE[usize::from(*form)]).collect();
+        let bits = RowBits::new(width, &bits).expect("a table in f32 has at most 4 GiB");
+        let (mut q, mut scale, mut min) = (Vec::with_capacity(bits.bytes()), Vec::new(), Vec::new());
+        for (row, form) in forms.iter().enumerate() {
+            let codes = if *form == 0 { &self.four } else { &self.eight };
+            scale.push(codes.scale[row]);
+            min.push(codes.min[row]);
+            match form {
+                0 => q.extend_from_slice(codes.row(row, width.div_ceil(2))),
+                1 => q.extend_from_slice(codes.row(row, width)),
+                _ => q.extend(self.full[row * width..][..width].iter().flat_map(|w| round::half(*w).to_le_bytes())),
+            }
+        }
+        Tensor::TableMixed { bits, q, scale, min }
+    }
+}
