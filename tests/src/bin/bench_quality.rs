@@ -175,7 +175,7 @@ fn of_set(kind: &str, model: &str, built: &Built) -> Result<Vec<Row>, Error> {
     for class in replay.classes.iter().filter(|c| c.entry == Tier::Edge) {
         rows.extend(of_class(kind, model, class));
     }
-    if edge == 0.0 {
+    if reason.is_some() {
         rows.push(Row::new(&format!("{kind}certified"), model, "share", None).because(reason));
     }
     Ok(rows)
@@ -197,7 +197,8 @@ fn of_class(kind: &str, model: &str, class: &Share) -> Vec<Row> {
 /// Of requests that enter at the edge.
 fn answered(replay: &Replay, classes: &[Class]) -> f64 {
     let of_them = |c: &&Share| c.entry == Tier::Edge && c.class.is_some_and(|class| classes.contains(&class));
-    replay.classes.iter().filter(of_them).map(|c| c.share).sum()
+    // Of nothing, a sum of floats would be -0.
+    replay.classes.iter().filter(of_them).fold(0.0, |sum, c| sum + c.share)
 }
 
 fn of_variant(name: &str, model: &str, built: &Built, variant: VariantName) -> Result<Vec<Row>, Error> {
