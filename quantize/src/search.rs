@@ -1,7 +1,7 @@
 //! Decides the bits of every weight: as many bytes as are allowed, spent where they save the most error.
 //!
 //! Every weight that may be quantized is rounded in each of its forms once, together with what is known of the scores'
-//! dependence on it ([`Sense`]); that gives each form an expected damage. A linear has one number of bits, a row of a table
+//! dependence on it (`Sense`); that gives each form an expected damage. A linear has one number of bits, a row of a table
 //! its own: of a catalog, a few items are near a boundary time and again, and most never. What is expected is set right by
 //! what one tensor in 4 bits is seen to do. From the fewest bits allowed, the steps that save the most damage a byte are
 //! taken until the bytes are spent.
