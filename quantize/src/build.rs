@@ -77,7 +77,7 @@ pub struct Options {
     #[arg(long, default_value_t = 0.05, value_parser = probability)]
     pub delta: f64,
     /// The share of the full-precision bytes that the edge's variant may take; its weights have 4 bits or more.
-    #[arg(long, default_value_t = Self::DEFAULT_SHARES[0], value_parser = probability)]
+    #[arg(long, default_value_t = Self::EDGE_SHARE, value_parser = probability)]
     pub edge_share: f64,
     /// What the edge's variant is to be best at.
     #[arg(long, value_enum, default_value_t = Goal::Agreement)]
@@ -90,7 +90,7 @@ pub struct Options {
     #[arg(long, value_parser = probability, required_if_eq("goal", "bytes"))]
     pub min_agreement: Option<f64>,
     /// The share that the region's variant may take; its weights have 8 bits or more.
-    #[arg(long, default_value_t = Self::DEFAULT_SHARES[1], value_parser = probability)]
+    #[arg(long, default_value_t = Self::REGION_SHARE, value_parser = probability)]
     pub region_share: f64,
     /// The sizes of answers to certify; the first of them, or 10 if it is one, is that of the quality reported.
     #[arg(long, value_delimiter = ',', default_values_t = KS, value_parser = clap::value_parser!(u32).range(1..))]
@@ -101,8 +101,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// The shares of the full-precision bytes for the edge and the region when nothing is said.
-    pub const DEFAULT_SHARES: [f64; 2] = [0.22, 0.30];
+    /// The share of the full-precision bytes for the edge's variant when nothing is said.
+    pub const EDGE_SHARE: f64 = 0.22;
+    /// The same for the region's.
+    pub const REGION_SHARE: f64 = 0.30;
 }
 
 pub(crate) fn probability(text: &str) -> Result<f64, String> {

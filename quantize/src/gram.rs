@@ -7,9 +7,20 @@
 /// Added to the diagonal before it is divided by, as a share of its mean: directions that nothing was seen of.
 const DAMPING: f64 = 0.01;
 
-/// A symmetric matrix of sums.
+/// Elements that are judged together. Those of wider rows are judged in blocks, as if errors of two blocks were
+/// independent: the memory for sums grows with the square of it, the time for the factor with the cube.
+const BLOCK: usize = 2048;
+
+/// A symmetric matrix of sums, in blocks along its diagonal.
 #[derive(Clone, Debug)]
 pub(crate) struct Gram {
+    n: usize,
+    blocks: Vec<Square>,
+}
+
+/// One block.
+#[derive(Clone, Debug)]
+struct Square {
     n: usize,
     /// Row by row, of which only the lower triangle is summed.
     sums: Vec<f64>,
@@ -17,7 +28,15 @@ pub(crate) struct Gram {
 
 impl Gram {
     pub(crate) fn zero(n: usize) -> Self {
-        Self { n, sums: vec![0.0; n * n] }
+        Self::in_blocks(n, BLOCK)
+    }
+
+    fn in_blocks(n: usize, most: usize) -> Self {
+        let square = |at: usize| {
+            let n = (n - at).min(most);
+            Square { n, sums: vec![0.0; n * n] }
+        };
+        Self { n, blocks: (0..n).step_by(most).map(square).collect() }
     }
 
     /// The elements of a row that it judges.
@@ -26,28 +45,57 @@ impl Gram {
     }
 
     /// Adds `p · x xᵀ`.
-    pub(crate) fn add(&mut self, p: f64, x: impl Iterator<Item = f64> + Clone) {
+    pub(crate) fn add(&mut self, p: f64, mut x: &[f64]) {
         if p == 0.0 {
             return;
         }
-        for (i, a) in x.clone().enumerate() {
-            if a != 0.0 {
-                let row = &mut self.sums[i * self.n..][..=i];
-                row.iter_mut().zip(x.clone()).for_each(|(sum, b)| *sum += p * a * b);
-            }
+        for square in &mut self.blocks {
+            let own = x.split_off(..square.n).expect("x has the width of the matrix");
+            square.add(p, own);
         }
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+        for (mine, other) in self.blocks.iter_mut().zip(&other.blocks) {
+            mine.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    /// `xᵀ G y`
+    pub(crate) fn product(&self, x: &[f32], y: &[f32]) -> f64 {
+        self.each().map(|(at, square)| square.product(&x[at..][..square.n], &y[at..][..square.n])).sum()
+    }
+
+    /// How rows are rounded by it.
+    pub(crate) fn compensator(&self) -> Compensator {
+        Compensator { blocks: self.each().map(|(at, square)| (at, square.carries())).collect() }
+    }
+
+    /// The blocks, and where each begins.
+    fn each(&self) -> impl Iterator<Item = (usize, &Square)> {
+        self.blocks.iter().scan(0, |next, square| {
+            let at = *next;
+            *next += square.n;
+            Some((at, square))
+        })
+    }
+}
+
+impl Square {
+    fn add(&mut self, p: f64, x: &[f64]) {
+        for (i, a) in x.iter().enumerate() {
+            if *a != 0.0 {
+                let row = &mut self.sums[i * self.n..][..=i];
+                row.iter_mut().zip(x).for_each(|(sum, b)| *sum += p * a * b);
+            }
+        }
     }
 
     fn at(&self, i: usize, j: usize) -> f64 {
         self.sums[i.max(j) * self.n + i.min(j)]
     }
 
-    /// `xᵀ G y`
-    pub(crate) fn product(&self, x: &[f32], y: &[f32]) -> f64 {
+    fn product(&self, x: &[f32], y: &[f32]) -> f64 {
         let row = |i: usize| -> f64 {
             let (before, rest) = (&self.sums[i * self.n..][..i], self.at(i, i));
             let below: f64 = before
@@ -60,8 +108,7 @@ impl Gram {
         (0..self.n).map(row).sum()
     }
 
-    /// How rows are rounded by it.
-    pub(crate) fn compensator(&self) -> Compensator {
+    fn carries(&self) -> Carries {
         let n = self.n;
         let mean = (0..n).map(|i| self.at(i, i)).sum::<f64>() / n.max(1) as f64;
         let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
@@ -89,13 +136,20 @@ impl Gram {
                 carry[i * n + j] = inverse[j] as f32;
             }
         }
-        Compensator { order, carry }
+        Carries { order, carry }
     }
 }
 
 /// Rounds rows of one width.
 #[derive(Clone, Debug)]
 pub(crate) struct Compensator {
+    /// By block, and where each begins.
+    blocks: Vec<(usize, Carries)>,
+}
+
+/// What errors are carried by, within a block.
+#[derive(Clone, Debug)]
+struct Carries {
     /// In which order elements are rounded.
     order: Vec<usize>,
     /// `[n, n]` in that order: by how much each later element moves for an error of 1.
@@ -105,15 +159,17 @@ pub(crate) struct Compensator {
 impl Compensator {
     /// The codes of a row; `nearest` gives the code and the value of what is left of element i.
     pub(crate) fn round(&self, row: &[f32], nearest: impl Fn(usize, f32) -> (u8, f32)) -> Vec<u8> {
-        let n = row.len();
-        let mut left: Vec<f32> = self.order.iter().map(|&i| row[i]).collect();
-        let mut codes = vec![0; n];
-        for (at, &i) in self.order.iter().enumerate() {
-            let (code, value) = nearest(i, left[at]);
-            codes[i] = code;
-            let lost = left[at] - value;
-            let carry = &self.carry[at * n + at + 1..(at + 1) * n];
-            left[at + 1..].iter_mut().zip(carry).for_each(|(left, carry)| *left -= lost * carry);
+        let mut codes = vec![0; row.len()];
+        for (start, Carries { order, carry }) in &self.blocks {
+            let n = order.len();
+            let mut left: Vec<f32> = order.iter().map(|&i| row[start + i]).collect();
+            for (at, &i) in order.iter().enumerate() {
+                let (code, value) = nearest(start + i, left[at]);
+                codes[start + i] = code;
+                let lost = left[at] - value;
+                let carry = &carry[at * n + at + 1..(at + 1) * n];
+                left[at + 1..].iter_mut().zip(carry).for_each(|(left, carry)| *left -= lost * carry);
+            }
         }
         codes
     }
@@ -128,7 +184,7 @@ mod tests {
         for s in 0..samples {
             // Inputs that are much alike, as those of a layer are.
             let x: Vec<f64> = (0..n).map(|i| 1.0 + 0.3 * ((s * n + i) as f64 * 0.77).sin()).collect();
-            gram.add(1.0, x.iter().copied());
+            gram.add(1.0, &x);
         }
         gram
     }
@@ -159,8 +215,8 @@ mod tests {
     fn of_two_elements_no_other_codes_are_better() {
         // With two elements the second is moved to the very least error, so rounding it is best for the first as rounded.
         let mut gram = Gram::zero(2);
-        gram.add(1.0, [1.0, 0.9].into_iter());
-        gram.add(0.2, [0.3, -1.0].into_iter());
+        gram.add(1.0, &[1.0, 0.9]);
+        gram.add(0.2, &[0.3, -1.0]);
         let row = [2.4f32, -1.3];
         let codes = gram.compensator().round(&row, nearest);
         let least = (0..16).map(|q| error(&gram, &row, &[codes[0], q])).fold(f64::INFINITY, f64::min);
@@ -179,9 +235,24 @@ mod tests {
         let (gram, a, b) = (gram(5, 7), row(5), [1.0, -2.0, 0.5, 0.0, 3.0]);
         let by_hand: f64 = (0..5)
             .flat_map(|i| (0..5).map(move |j| (i, j)))
-            .map(|(i, j)| f64::from(a[i]) * gram.at(i, j) * f64::from(b[j]))
+            .map(|(i, j)| f64::from(a[i]) * gram.blocks[0].at(i, j) * f64::from(b[j]))
             .sum();
         assert!((gram.product(&a, &b) - by_hand).abs() < 1e-6);
         assert!((gram.product(&a, &b) - gram.product(&b, &a)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_wide_row_is_judged_in_blocks() {
+        let (mut wide, mut parts) = (Gram::in_blocks(10, 4), [4, 4, 2].map(Gram::zero));
+        let x: Vec<f64> = (0..10).map(|i| f64::from(i) - 4.5).collect();
+        wide.add(2.0, &x);
+        for (part, x) in parts.iter_mut().zip(x.chunks(4)) {
+            part.add(2.0, x);
+        }
+        let row = row(10);
+        let product: f64 = parts.iter().zip(row.chunks(4)).map(|(part, row)| part.product(row, row)).sum();
+        assert!((wide.product(&row, &row) - product).abs() < 1e-9);
+        let codes = parts.iter().zip(row.chunks(4)).flat_map(|(part, row)| part.compensator().round(row, nearest));
+        assert_eq!(wide.compensator().round(&row, nearest), codes.collect::<Vec<_>>());
     }
 }

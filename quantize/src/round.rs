@@ -55,20 +55,14 @@ impl Rounded {
 
 /// Each weight to the nearest of `steps` steps.
 pub(crate) fn alone(w: &[f32], steps: u8) -> Rounded {
-    let tried = CLIPS.iter().map(|clip| {
-        let grid = Grid::clipped(w, *clip, steps);
-        let error: f64 = w.iter().map(|x| f64::from(grid.nearest(*x).1 - x).powi(2)).sum();
-        (error, grid)
-    });
-    let grid = least(tried);
+    let grid = Grid::searched(w, steps);
     Rounded { q: w.iter().map(|x| grid.nearest(*x).0).collect(), scale: grid.scale, min: grid.min }
 }
 
 /// All weights of a row together, by what their errors do; `thoroughly` tries several ranges and fits them to the codes.
 pub(crate) fn together(w: &[f32], steps: u8, gram: &Gram, compensator: &Compensator, thoroughly: bool) -> Rounded {
     if !thoroughly {
-        let Rounded { scale, min, .. } = alone(w, steps);
-        return Grid { scale, min, top: f32::from(steps) }.rounded(w, compensator);
+        return Grid::searched(w, steps).rounded(w, compensator);
     }
     let tried = FEW_CLIPS.iter().flat_map(|clip| {
         let mut grid = Grid::clipped(w, *clip, steps);
@@ -91,8 +85,16 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
+    /// The one that loses least of these weights, each rounded alone.
+    pub(crate) fn searched(w: &[f32], steps: u8) -> Self {
+        least(CLIPS.iter().map(|clip| {
+            let grid = Self::clipped(w, *clip, steps);
+            (w.iter().map(|x| f64::from(grid.nearest(*x).1 - x).powi(2)).sum(), grid)
+        }))
+    }
+
     /// Over a share of the range of some weights.
-    pub(crate) fn clipped(w: &[f32], clip: f32, steps: u8) -> Self {
+    fn clipped(w: &[f32], clip: f32, steps: u8) -> Self {
         let (low, high) = w.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
         Self::of(low * clip, (high - low) * clip / f32::from(steps), f32::from(steps))
     }
@@ -100,12 +102,6 @@ impl Grid {
     fn of(min: f32, scale: f32, top: f32) -> Self {
         let (min, scale) = (half(min), half(scale));
         Self { min, scale: if scale.to_f32() > 0.0 { scale } else { f16::ONE }, top }
-    }
-
-    /// The range of least squares over groups tried by [`alone`].
-    pub(crate) fn of_group(w: &[f32], steps: u8) -> Self {
-        let Rounded { scale, min, .. } = alone(w, steps);
-        Self { scale, min, top: f32::from(steps) }
     }
 
     /// The code and the value of the nearest step.
@@ -153,4 +149,84 @@ fn finite(h: f16) -> f16 {
 /// The first with the least error.
 fn least<T>(tried: impl Iterator<Item = (f64, T)>) -> T {
     tried.reduce(|a, b| if b.0 < a.0 { b } else { a }).expect("more than one was tried").1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(n: usize) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * 0.71).sin() * 2.0 + 0.3).collect()
+    }
+
+    fn squared(lost: &[f32]) -> f32 {
+        lost.iter().map(|l| l * l).sum()
+    }
+
+    #[test]
+    fn each_weight_stays_within_half_a_step_of_its_range() {
+        let w = wave(40);
+        for steps in [15, 255] {
+            let rounded = alone(&w, steps);
+            // Half a step of the whole range, and the clipping that pays for itself.
+            let step = 4.0 / f32::from(steps);
+            assert!(squared(&rounded.lost(&w)) <= 40.0 * (0.51 * step).powi(2), "{steps}: {:?}", rounded.lost(&w));
+            assert!(rounded.q.iter().all(|q| *q <= steps));
+        }
+    }
+
+    #[test]
+    fn an_outlier_is_clipped_when_that_lowers_the_error() {
+        let mut w = wave(200);
+        w[7] = 5.0;
+        let [searched, whole] = [Grid::searched(&w, 15), Grid::clipped(&w, 1.0, 15)];
+        let lost = |grid: Grid| squared(&w.iter().map(|x| x - grid.nearest(*x).1).collect::<Vec<_>>());
+        assert!(searched.scale < whole.scale && lost(searched) < lost(whole));
+    }
+
+    #[test]
+    fn a_constant_row_is_kept_to_f16() {
+        for value in [0.0f32, 0.7, -3.2] {
+            for rounded in [alone(&[value; 5], 15), alone(&[value; 5], 255)] {
+                assert!(rounded.lost(&[value; 5]).iter().all(|lost| lost.abs() <= value.abs() / 1024.0));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_beyond_f16_are_clipped_to_it() {
+        let rounded = alone(&[-1e30, 1e30], 15);
+        assert!(rounded.min.is_finite() && rounded.scale.is_finite());
+    }
+
+    #[test]
+    fn a_range_fitted_to_codes_is_that_of_least_squares() {
+        let (w, mut gram) = (wave(16), Gram::zero(16));
+        for i in 0..16 {
+            let one: Vec<f64> = (0..16).map(|j| f64::from(u8::from(i == j))).collect();
+            gram.add(1.0, &one);
+        }
+        let coarse = Grid::clipped(&w, 0.8, 15);
+        let q: Vec<u8> = w.iter().map(|x| coarse.nearest(*x).0).collect();
+        let fitted = coarse.fitted(&w, &q, &gram);
+        let lost = |grid: Grid| squared(&Rounded { q: q.clone(), scale: grid.scale, min: grid.min }.lost(&w));
+        assert!(lost(fitted) < lost(coarse));
+        for (scale, min) in [(1.02, 0.0), (0.98, 0.0), (1.0, 0.02), (1.0, -0.02)] {
+            let beside = Grid::of(fitted.min.to_f32() + min, fitted.scale.to_f32() * scale, 15.0);
+            assert!(lost(fitted) <= lost(beside), "{scale} {min}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_an_odd_width_is_packed_by_itself() {
+        assert_eq!(pack(&[1, 2, 3]).collect::<Vec<_>>(), [0x21, 0x03]);
+    }
+
+    #[test]
+    fn weights_of_a_linear_are_within_a_step_of_its_output() {
+        let w = wave(6 * 5);
+        let tensor = linear8(6, 5, &w);
+        let back = tensor.to_f32().unwrap();
+        assert!(w.iter().zip(&back).all(|(w, b)| (w - b).abs() <= 4.0 / 255.0), "{back:?}");
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Role {
 }
 
 /// The fewest bits that a weight may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fewest {
     /// As in the edge's variant.
     Four,
@@ -177,7 +177,8 @@ impl<'a> Search<'a> {
     fn steps(&self, first: u8) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut push = |gain: f64, bytes: usize, [tensor, row]: [usize; 2], to: u8| {
-            let [bytes, tensor, row] = [bytes, tensor, row].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            let [bytes, tensor, row] =
+                [bytes, tensor, row].map(|n| u32::try_from(n).expect("tensors are of 4 GiB at most"));
             steps.push(Step { gain: gain as f32, bytes, tensor, row, to });
         };
         for (tensor, linear) in self.linears.values().enumerate() {

@@ -236,7 +236,7 @@ fn nearest(line: &Line, scores: &[f32], ks: &[u32]) -> (RankRequest, Vec<f64>) {
     (request, weights.into_iter().map(|(_, weight)| weight).collect())
 }
 
-/// How much each candidate counts: by how near it is to a boundary.
+/// How much each candidate counts: by how near it is to a boundary. Nothing, if scores differ by no more than f32 rounds.
 fn near(scores: &[f32], ks: &[u32]) -> Vec<f64> {
     let mut sorted = scores.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -244,11 +244,14 @@ fn near(scores: &[f32], ks: &[u32]) -> Vec<f64> {
     let boundaries: Vec<f32> = ks.iter().map(|&k| f32::midpoint(sorted[k - 1], sorted[k])).collect();
     let mean = scores.iter().sum::<f32>() / scores.len().max(1) as f32;
     let deviation = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f32>() / scores.len().max(1) as f32).sqrt();
+    let noise = f32::EPSILON * scores.iter().fold(0.0f32, |most, s| most.max(s.abs()));
+    if deviation.is_nan() || deviation <= noise {
+        return vec![0.0; scores.len()];
+    }
     // Requests count alike, whatever the scale of their scores: ranks are what is at stake.
-    let scale = f64::from(deviation * deviation) * ks.len().max(1) as f64;
-    let by = |s: f32, b: &f32| f64::from((-(s - b).abs() / (NEAR * deviation).max(f32::MIN_POSITIVE)).exp());
-    let weight = |s: &f32| boundaries.iter().map(|b| by(*s, b)).sum::<f64>() / scale.max(f64::MIN_POSITIVE);
-    scores.iter().map(weight).collect()
+    let scale = f64::from(deviation).powi(2) * ks.len().max(1) as f64;
+    let by = |s: f32, b: &f32| f64::from((-(s - b).abs() / (NEAR * deviation)).exp());
+    scores.iter().map(|s| boundaries.iter().map(|b| by(*s, b)).sum::<f64>() / scale).collect()
 }
 
 struct Watcher<'a> {
@@ -266,17 +269,17 @@ impl Watch for Watcher<'_> {
                 let slopes = centred(self.weights, |r| &by_outputs[r * of_row + m * outputs..][..outputs]);
                 let mut all = 0.0;
                 for (weight, slope) in self.weights.iter().zip(slopes) {
-                    all += squares(*weight, slope.iter().copied(), &mut sense.outputs);
+                    all += squares(*weight, &slope, &mut sense.outputs);
                 }
-                sense.inputs.add(all, floats(x));
+                sense.inputs.add(all, &floats(x));
             }
             return;
         }
         for (r, weight) in self.weights.iter().enumerate() {
             let slopes = by_outputs[r * of_row..][..of_row].chunks_exact(outputs);
             for (x, slope) in x.row(r).chunks_exact(inputs).zip(slopes) {
-                let all = squares(*weight, floats(slope), &mut sense.outputs);
-                sense.inputs.add(all, floats(x));
+                let all = squares(*weight, &floats(slope), &mut sense.outputs);
+                sense.inputs.add(all, &floats(x));
             }
         }
     }
@@ -292,10 +295,10 @@ impl Watch for Watcher<'_> {
             let slopes: Vec<Vec<f64>> = if shared {
                 centred(self.weights, slope)
             } else {
-                (0..self.weights.len()).map(|r| floats(slope(r)).collect()).collect()
+                (0..self.weights.len()).map(|r| floats(slope(r))).collect()
             };
             for (weight, slope) in self.weights.iter().zip(slopes) {
-                sense.elements.add(*weight, slope.iter().copied());
+                sense.elements.add(*weight, &slope);
                 known.squares += weight * slope.iter().map(|s| s * s).sum::<f64>();
                 known.weights += weight;
             }
@@ -315,9 +318,9 @@ fn centred<'a>(weights: &[f64], slope: impl Fn(usize) -> &'a [f32]) -> Vec<Vec<f
 }
 
 /// Adds each slope's weighted square to its sum, and gives all of them together.
-fn squares(weight: f64, slope: impl Iterator<Item = f64>, sums: &mut [f64]) -> f64 {
+fn squares(weight: f64, slope: &[f64], sums: &mut [f64]) -> f64 {
     let mut all = 0.0;
-    for (slope, sum) in slope.zip(sums) {
+    for (slope, sum) in slope.iter().zip(sums) {
         let square = weight * slope * slope;
         *sum += square;
         all += square;
@@ -325,6 +328,9 @@ fn squares(weight: f64, slope: impl Iterator<Item = f64>, sums: &mut [f64]) -> f
     all
 }
 
-fn floats(x: &[f32]) -> impl Iterator<Item = f64> + Clone + '_ {
-    x.iter().map(|x| f64::from(*x))
+fn floats(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|x| f64::from(*x)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ pub mod ladder;
 pub mod limits;
 pub mod plan;
 pub mod schema;
+pub mod shape;
 pub mod tensor;
 pub mod topk;
 pub mod variant;

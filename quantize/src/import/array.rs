@@ -4,6 +4,7 @@
 //! compute shapes from it. It can be carried about but not computed with, so no score can depend on it.
 
 use shared_model::limits;
+use shared_model::shape::{self, strides, walk};
 
 /// A named constant; data is row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,11 +136,7 @@ pub(crate) fn broadcast_indices(from: &[usize], to: &[usize]) -> Result<Vec<usiz
     if bounded_len(to)? > limits::MAX_ROW_ELEMENTS.max(from.iter().product()) {
         return Err(format!("{from:?} broadcast to {to:?} has more than {} elements", limits::MAX_ROW_ELEMENTS));
     }
-    let own = strides(from);
-    let missing = to.len() - from.len();
-    let steps: Vec<usize> =
-        (0..to.len()).map(|d| if d < missing || from[d - missing] == 1 { 0 } else { own[d - missing] }).collect();
-    Ok(walk(to, &steps))
+    Ok(walk(to, &shape::broadcast(from, to)))
 }
 
 /// The shape two or more shapes broadcast to.
@@ -161,23 +158,6 @@ pub(crate) fn broadcast_shape(shapes: &[&[usize]]) -> Result<Vec<usize>, String>
 /// Elements before, of, and after `axis`.
 pub(crate) fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
     (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
-}
-
-fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for d in (1..shape.len()).rev() {
-        strides[d - 1] = strides[d] * shape[d];
-    }
-    strides
-}
-
-/// The flat positions visited in row-major order over `shape` when axis `d` steps by `steps[d]`.
-fn walk(shape: &[usize], steps: &[usize]) -> Vec<usize> {
-    let mut positions = vec![0];
-    for (&len, &step) in shape.iter().zip(steps) {
-        positions = positions.iter().flat_map(|&p| (0..len).map(move |i| p + i * step)).collect();
-    }
-    positions
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl LinearForms {
         let rows: Vec<(Vec<Grid>, Vec<u8>, Rounded)> = w
             .par_chunks_exact(inputs)
             .map(|row| {
-                let grids: Vec<Grid> = row.chunks(GROUP).map(|group| Grid::of_group(group, 15)).collect();
+                let grids: Vec<Grid> = row.chunks(GROUP).map(|group| Grid::searched(group, 15)).collect();
                 let four = compensator.round(row, |i, x| grids[i / GROUP].nearest(x));
                 (grids, four, together(row, 255, &sense.inputs, &compensator, true))
             })
@@ -191,5 +191,74 @@ impl<'a> TableForms<'a> {
             }
         }
         Tensor::TableMixed { bits, q, scale, min }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::gram::Gram;
+
+    const ROWS: usize = 9;
+    const WIDTH: usize = 7;
+
+    fn weights() -> Vec<f32> {
+        (0..ROWS * WIDTH).map(|i| (i as f32 * 0.73).sin() + (i as f32 * 0.11).cos()).collect()
+    }
+
+    fn gram() -> Gram {
+        let mut gram = Gram::zero(WIDTH);
+        for s in 0..40 {
+            let x: Vec<f64> = (0..WIDTH).map(|i| (f64::from(s) * 0.9 + i as f64 * 0.4).sin()).collect();
+            gram.add(1.0, &x);
+        }
+        gram
+    }
+
+    /// What a tensor of these rows loses, each row by its share.
+    fn damage(tensor: &Tensor, share: impl Fn(usize) -> f64) -> f64 {
+        let (w, back) = (weights(), tensor.to_f32().unwrap());
+        let lost: Vec<f32> = w.iter().zip(back).map(|(w, b)| w - b).collect();
+        lost.chunks(WIDTH).enumerate().map(|(row, lost)| share(row) * gram().product(lost, lost)).sum()
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-5 * a.abs().max(b.abs()).max(1e-9)
+    }
+
+    #[test]
+    fn the_damage_of_a_linear_is_that_of_the_tensor_it_gives() {
+        let outputs: Vec<f64> = (0..ROWS).map(|o| o as f64).collect();
+        let all: f64 = outputs.iter().sum();
+        let forms = LinearForms::of(&weights(), &LinearSense { inputs: gram(), outputs: outputs.clone() });
+        for form in [0, 1] {
+            let tensor = forms.tensor(form).unwrap();
+            assert!(close(forms.damage(form), damage(&tensor, |o| outputs[o] / all)), "{form}");
+            assert_eq!(forms.bytes(form), tensor.bytes());
+        }
+        assert!(forms.damage(0) > forms.damage(1) && forms.damage(1) > forms.damage(FULL));
+    }
+
+    #[test]
+    fn the_damage_of_a_table_is_that_of_the_rows_it_gives() {
+        let mut sense = TableSense::zero(WIDTH);
+        (sense.elements, sense.all, sense.rows) = (gram(), 4.0, HashMap::from([(2, 3.0), (5, 1.0)]));
+        let (w, shares) = (weights(), |row| sense.share(row, ROWS));
+        let forms = TableForms::of(&w, &sense);
+        let uniform = [0, 1, 2].map(|form| vec![form; ROWS]);
+        let tensors = uniform.each_ref().map(|uniform| forms.tensor(uniform));
+        for (form, tensor) in tensors.iter().enumerate() {
+            let expected: f64 = (0..ROWS).map(|row| forms.damage(row, form)).sum();
+            assert!(close(expected, damage(tensor, shares)), "{form}");
+        }
+        let mixed: Vec<u8> = (0..ROWS as u8).map(|row| row % 3).collect();
+        let back = forms.tensor(&mixed).to_f32().unwrap();
+        for (row, form) in mixed.iter().enumerate() {
+            let uniform = tensors[usize::from(*form)].to_f32().unwrap();
+            assert_eq!(back[row * WIDTH..][..WIDTH], uniform[row * WIDTH..][..WIDTH], "row {row}");
+        }
+        assert!(forms.tensor(&mixed).bytes() <= forms.bytes(&mixed));
     }
 }

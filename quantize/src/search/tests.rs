@@ -35,7 +35,7 @@ fn sense(seen: u32) -> Sense {
     let (mut gram, mut random) = (Gram::zero(WIDTH), fastrand::Rng::with_seed(1));
     for _ in 0..64 {
         let slope: Vec<f64> = (0..WIDTH).map(|_| random.f64() - 0.5).collect();
-        gram.add(1.0, slope.iter().copied());
+        gram.add(1.0, &slope);
     }
     let mut sense = Sense::default();
     let rows: HashMap<u32, f64> = (0..seen).map(|row| (row, 1.0 / f64::from(seen))).collect();

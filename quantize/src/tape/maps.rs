@@ -1,6 +1,7 @@
 //! Where the elements of one row come from: worked out once for all candidates.
 
 use shared_model::graph::{Graph, Node, Op};
+use shared_model::shape::{self, strides, walk};
 
 /// Of a node, what its op needs.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Maps {
             Op::Reshape { .. } => Self::Operands(vec![(0..product(out)).collect()]),
             Op::Transpose { perm } => {
                 let from = strides(shape(0));
-                Self::Operands(vec![walk(out, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>())])
+                Self::Operands(vec![map(out, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>())])
             }
             Op::Select { axis, indices } => {
                 let inner = product(&shape(0)[axis + 1..]);
@@ -60,9 +61,7 @@ impl Maps {
             Op::Reduce { axes, .. } => {
                 let kept: Vec<usize> =
                     shape(0).iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
-                let to: Vec<usize> =
-                    strides(&kept).iter().zip(&kept).map(|(&s, &n)| if n == 1 { 0 } else { s }).collect();
-                Self::Targets(walk(shape(0), &to))
+                Self::Targets(broadcast(&kept, shape(0)))
             }
             Op::MatMul => {
                 let (a, b) = (shape(0), shape(1));
@@ -86,26 +85,12 @@ fn product(shape: &[usize]) -> u32 {
     index(shape.iter().product())
 }
 
-/// Row-major.
-fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for d in (1..shape.len()).rev() {
-        strides[d - 1] = strides[d] * shape[d];
-    }
-    strides
-}
-
-/// For each element of `shape`, in order, the index that these strides lead to.
-fn walk(shape: &[usize], strides: &[usize]) -> Vec<u32> {
-    shape.iter().zip(strides).fold(vec![0], |map, (&len, &stride)| {
-        map.iter().flat_map(|base| (0..len).map(move |i| base + index(i * stride))).collect()
-    })
+/// As 32 bits: there may be many.
+fn map(shape: &[usize], strides: &[usize]) -> Vec<u32> {
+    walk(shape, strides).into_iter().map(index).collect()
 }
 
 /// NumPy broadcasting.
 fn broadcast(from: &[usize], to: &[usize]) -> Vec<u32> {
-    let padded: Vec<usize> = std::iter::repeat_n(1, to.len() - from.len()).chain(from.iter().copied()).collect();
-    let stretched: Vec<usize> =
-        strides(&padded).iter().zip(&padded).map(|(&s, &n)| if n == 1 { 0 } else { s }).collect();
-    walk(to, &stretched)
+    map(to, &shape::broadcast(from, to))
 }

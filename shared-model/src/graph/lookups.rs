@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{DType, Graph, Node, Op, Type, Value, ValueId};
 use crate::limits;
+use crate::shape::{broadcast, strides, walk};
 
 /// The most elements of all values that are followed: far more than any schema's indices, and a few tens of MiB.
 const MAX_PLACES: usize = 1 << 20;
@@ -93,12 +94,7 @@ impl Graph {
                 let dims: Vec<usize> = perm.iter().map(|&p| shape(0)[p]).collect();
                 pick(walk(&dims, &perm.iter().map(|&p| strides[p]).collect::<Vec<_>>()))
             }
-            Op::Expand { shape: wide } => {
-                let aligned: Vec<usize> =
-                    std::iter::repeat_n(1, wide.len() - shape(0).len()).chain(shape(0).iter().copied()).collect();
-                let repeated = aligned.iter().zip(strides(&aligned)).map(|(&d, s)| if d == 1 { 0 } else { s });
-                pick(walk(wide, &repeated.collect::<Vec<_>>()))
-            }
+            Op::Expand { shape: wide } => pick(walk(wide, &broadcast(shape(0), wide))),
             Op::Select { axis, indices } => {
                 let [outer, inner] =
                     [shape(0)[..*axis].iter(), shape(0)[axis + 1..].iter()].map(Iterator::product::<usize>);
@@ -124,24 +120,6 @@ impl Graph {
             _ => None,
         }
     }
-}
-
-/// Row-major strides.
-fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for d in (1..shape.len()).rev() {
-        strides[d - 1] = strides[d] * shape[d];
-    }
-    strides
-}
-
-/// The offsets of the elements of `shape`, in order, at these strides.
-fn walk(shape: &[usize], strides: &[usize]) -> Vec<usize> {
-    let mut offsets = vec![0];
-    for (&length, &stride) in shape.iter().zip(strides) {
-        offsets = offsets.iter().flat_map(|&base| (0..length).map(move |i| base + i * stride)).collect();
-    }
-    offsets
 }
 
 /// Whether it is of indices that a feature can give; nothing larger is followed.

@@ -5,13 +5,14 @@ mod places;
 
 use std::collections::BTreeMap;
 
-use super::broadcast::{Access, strides, walk};
+use super::broadcast::{Access, map};
 use super::step::{Kernel, Step};
 use super::{InputPlace, Plan, PlanError, Sections, Values};
 use crate::graph::{DType, Graph, Node, Op, Scope, Type, Unary, ValueId};
 use crate::kernel::linear::{Activation, Linear};
 use crate::kernel::moves::Gather;
 use crate::kernel::reduce::Targets;
+use crate::shape::{broadcast, strides};
 use crate::tensor::Tensor;
 use chain::{Chain, Chains, Ending};
 use places::{Places, operands};
@@ -159,7 +160,7 @@ fn kernel(
         Op::Select { axis, indices } => gather(select(ty(0), *axis, indices)),
         Op::Transpose { perm } => {
             let from = strides(&ty(0).shape);
-            gather(walk(&out.shape, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>()))
+            gather(map(&out.shape, &perm.iter().map(|&p| from[p]).collect::<Vec<_>>()))
         }
         Op::Expand { .. } => {
             let access = access(0);
@@ -237,8 +238,7 @@ fn select(x: &Type, axis: usize, indices: &[usize]) -> Vec<u32> {
 /// For each element of `shape`, the element of the result it folds into.
 fn reduce_targets(shape: &[usize], axes: &[usize]) -> Vec<u32> {
     let kept: Vec<usize> = shape.iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
-    let strides = strides(&kept);
-    walk(shape, &strides.iter().enumerate().map(|(d, &s)| if axes.contains(&d) { 0 } else { s }).collect::<Vec<_>>())
+    map(shape, &broadcast(&kept, shape))
 }
 
 fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Linear, PlanError> {

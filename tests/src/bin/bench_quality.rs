@@ -32,10 +32,10 @@ struct Options {
     #[arg(long)]
     dir: PathBuf,
     /// The schema of all models.
-    #[arg(long)]
+    #[arg(long, default_value = "tests/fixtures/reference/features.toml")]
     features: PathBuf,
     /// The models.
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, value_delimiter = ' ', default_value = "dlrm dcn din bst")]
     models: Vec<String>,
     /// Where bundles are made.
     #[arg(long, default_value = "target/bench/quality")]
@@ -128,7 +128,7 @@ fn of_model(options: &Options, model: &str) -> Result<Vec<Row>, Error> {
 
 /// A bundle certified on the gate requests of a kind and judged on the evaluation requests of that kind.
 fn built(options: &Options, model: &str, kind: &str, edge_share: Option<f64>) -> Result<Built, Error> {
-    let (defaults, dir) = (build::Options::DEFAULT_SHARES, &options.dir);
+    let dir = &options.dir;
     let out = options.work.join(model);
     let _ = std::fs::remove_dir_all(&out);
     let requests = |of: &str| dir.join(format!("requests.{of}{kind}.jsonl"));
@@ -147,8 +147,8 @@ fn built(options: &Options, model: &str, kind: &str, edge_share: Option<f64>) ->
             serial: 1,
             alpha: ALPHA,
             delta: DELTA,
-            edge_share: edge_share.unwrap_or(defaults[0]),
-            region_share: defaults[1],
+            edge_share: edge_share.unwrap_or(build::Options::EDGE_SHARE),
+            region_share: build::Options::REGION_SHARE,
             goal: Goal::Agreement,
             max_bytes: None,
             min_agreement: None,
