@@ -24,6 +24,7 @@ done
 
 scripts/setup.sh >&2
 scripts/build-worker.sh >&2
+scripts/build-worker.sh --simd128 >&2
 scripts/build-worker.sh --scalar >&2
 # All of the workspace, as the tests do: a part of it would want other features of the same dependencies.
 cargo build --release --workspace --bins

@@ -4,7 +4,7 @@
 triple=wasm32-unknown-unknown
 target=${CARGO_TARGET_DIR:-target}
 
-# Builds the worker with one feature, as $built, stripped of its symbols or its debuginfo alone; without SIMD if told so.
+# Builds the worker with one feature, as $built, stripped of its symbols or its debuginfo alone; with other SIMD if told so.
 build_wasm() {
     local feature=$1 strip=$2 simd=${3:-+simd128} sysroot std=()
     sysroot=$(rustc --print sysroot)
@@ -32,16 +32,17 @@ build_wasm() {
     built=$target/$triple/release/edge_worker.wasm
 }
 
-# Writes a module that does the same and is smaller, if a recent wasm-opt is at hand (RUNG_WASM_OPT=/path, or on PATH;
-# $oldest is the first version that will do); without one it works alike. Says how in $how.
+# Writes a module that does the same and is smaller, if a recent wasm-opt is at hand (RUNG_WASM_OPT=/path, or on PATH, or
+# where setup.sh puts it; $oldest is the first version that will do); without one it works alike. Says how in $how.
 optimize_wasm() {
     local from=$1 to=$2 log=$3 oldest=${4:-0} features optimize version
     # Named one by one: wasm-opt must neither use a feature that a runtime may lack nor refuse one that rustc uses.
     features=(--enable-bulk-memory --enable-mutable-globals --enable-multivalue --enable-nontrapping-float-to-int
         --enable-reference-types --enable-sign-ext --enable-simd)
+    [[ ${CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS:-} != *relaxed* ]] || features+=(--enable-relaxed-simd)
     cp "$from" "$to"
     how="as rustc made it"
-    optimize=${RUNG_WASM_OPT:-$(command -v wasm-opt || true)}
+    optimize=${RUNG_WASM_OPT:-$(command -v wasm-opt || command -v target/tools/binaryen/node_modules/.bin/wasm-opt || true)}
     [ -n "$optimize" ] || return 0
     version=$("$optimize" --version | grep -o '[0-9]\+' | head -n 1)
     if [ "${version:-0}" -lt "$oldest" ]; then

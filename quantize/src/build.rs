@@ -22,7 +22,7 @@ use crate::page::PageFile;
 use crate::progress::Progress;
 use crate::replay::replay;
 use crate::score::{Encoding, Scorer, Set};
-use crate::search::{Fewest, Found, Goal, Jury, Search, Tried, Wanted};
+use crate::search::{self, Fewest, Found, Goal, Jury, Search, Tried, Wanted};
 use crate::sense::Sense;
 use crate::source::{self, SourceError};
 use crate::split::{Model, Work, split};
@@ -249,8 +249,12 @@ fn quantize(options: &Options, full: Variant, encoding: Encoding, progress: &Pro
     let most = full.tensor_bytes().max(1) as f64;
     let share = options.max_bytes.map_or(options.edge_share, |bytes| bytes as f64 / most);
     let wanted = Wanted { goal: options.goal, share, agreement: options.min_agreement };
-    let Found { variant: w4, front, missed } = search.edge(wanted, &jury).map_err(failed)?;
-    let w8 = search.variant(VariantName::W8, Fewest::Eight, options.region_share);
+    let Found { variant: mut w4, front, missed } = search.edge(wanted, &jury).map_err(failed)?;
+    let mut w8 = search.variant(VariantName::W8, Fewest::Eight, options.region_share);
+    let for_edge = if options.goal == Goal::Time { search::SHARE_IF_FAST } else { search::SHARE };
+    for (variant, share) in [(&mut w4, for_edge), (&mut w8, search::SHARE)] {
+        search::narrow(variant, &full, &sense.samples, encoding.schema, share).map_err(failed)?;
+    }
     let sensitivity = search.sensitivity();
     Ok(Quantized { variants: [w4, w8, full], front, missed, sensitivity })
 }

@@ -7,6 +7,8 @@
 /// Added to the diagonal before it is divided by, as a share of its mean: directions that nothing was seen of.
 const DAMPING: f64 = 0.01;
 
+/// Times that a row is gone through for codes that are better moved.
+const SWEEPS: usize = 8;
 /// Elements that are judged together. Those of wider rows are judged in blocks, as if errors of two blocks were
 /// independent: the memory for sums grows with the square of it, the time for the factor with the cube.
 const BLOCK: usize = 2048;
@@ -136,7 +138,8 @@ impl Square {
                 carry[i * n + j] = inverse[j] as f32;
             }
         }
-        Carries { order, carry }
+        let whole = (0..n * n).map(|e| self.at(e / n, e % n) as f32).collect();
+        Carries { order, carry, whole }
     }
 }
 
@@ -154,13 +157,15 @@ struct Carries {
     order: Vec<usize>,
     /// `[n, n]` in that order: by how much each later element moves for an error of 1.
     carry: Vec<f32>,
+    /// The matrix, `[n, n]` in the order of a row.
+    whole: Vec<f32>,
 }
 
 impl Compensator {
     /// The codes of a row; `nearest` gives the code and the value of what is left of element i.
     pub(crate) fn round(&self, row: &[f32], nearest: impl Fn(usize, f32) -> (u8, f32)) -> Vec<u8> {
         let mut codes = vec![0; row.len()];
-        for (start, Carries { order, carry }) in &self.blocks {
+        for (start, Carries { order, carry, .. }) in &self.blocks {
             let n = order.len();
             let mut left: Vec<f32> = order.iter().map(|&i| row[start + i]).collect();
             for (at, &i) in order.iter().enumerate() {
@@ -172,6 +177,37 @@ impl Compensator {
             }
         }
         codes
+    }
+
+    /// Moves single codes, of at most `top`, to the next as long as that lowers the error; `value` is what a code of element
+    /// i stands for.
+    pub(crate) fn polish(&self, row: &[f32], codes: &mut [u8], top: u8, value: impl Fn(usize, u8) -> f32) {
+        for (start, Carries { order, whole, .. }) in &self.blocks {
+            let n = order.len();
+            let lost: Vec<f32> = (*start..start + n).map(|i| row[i] - value(i, codes[i])).collect();
+            // G d: half of how fast the error grows with each element's.
+            let mut slopes: Vec<f32> =
+                whole.chunks_exact(n.max(1)).map(|g| g.iter().zip(&lost).map(|(g, d)| g * d).sum()).collect();
+            for _ in 0..SWEEPS {
+                let mut moved = false;
+                for i in 0..n {
+                    let (code, at) = (codes[start + i], start + i);
+                    let next =
+                        if slopes[i] > 0.0 { code.checked_add(1).filter(|c| *c <= top) } else { code.checked_sub(1) };
+                    let Some(next) = next else { continue };
+                    let less = value(at, next) - value(at, code);
+                    let g = &whole[i * n..][..n];
+                    if less * (less * g[i] - 2.0 * slopes[i]) < 0.0 {
+                        codes[at] = next;
+                        slopes.iter_mut().zip(g).for_each(|(slope, g)| *slope -= g * less);
+                        moved = true;
+                    }
+                }
+                if !moved {
+                    break;
+                }
+            }
+        }
     }
 }
 
@@ -221,6 +257,26 @@ mod tests {
         let codes = gram.compensator().round(&row, nearest);
         let least = (0..16).map(|q| error(&gram, &row, &[codes[0], q])).fold(f64::INFINITY, f64::min);
         assert!((error(&gram, &row, &codes) - least).abs() < 1e-9);
+    }
+
+    #[test]
+    fn no_single_code_is_better_moved_after_polishing() {
+        let (gram, row) = (gram(24, 100), row(24));
+        let compensator = gram.compensator();
+        let value = |_: usize, code: u8| f32::from(code) - 8.0;
+        for mut codes in [compensator.round(&row, nearest), vec![8; 24]] {
+            let before = error(&gram, &row, &codes);
+            compensator.polish(&row, &mut codes, 15, value);
+            let after = error(&gram, &row, &codes);
+            assert!(after <= before && codes.iter().all(|code| *code <= 15));
+            for i in 0..24 {
+                for code in [codes[i].saturating_sub(1), (codes[i] + 1).min(15)] {
+                    let mut other = codes.clone();
+                    other[i] = code;
+                    assert!(error(&gram, &row, &other) >= after * (1.0 - 1e-4), "{i}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use half::f16;
 use rayon::prelude::*;
-use shared_model::tensor::Tensor;
+use shared_model::tensor::{Activations, Tensor};
 
 use crate::gram::{Compensator, Gram};
 
@@ -29,7 +29,7 @@ pub(crate) fn linear8_of(outputs: usize, inputs: usize, rows: &[Rounded]) -> Ten
     let q = rows.iter().flat_map(|r| r.q.iter().map(|q| (q ^ 128).cast_signed())).collect();
     let scale: Vec<f32> = rows.iter().map(|r| r.scale.to_f32()).collect();
     let offset = rows.iter().zip(&scale).map(|(r, s)| r.min.to_f32() + 128.0 * s).collect();
-    Tensor::Linear8 { outputs, inputs, q, scale, offset }
+    Tensor::Linear8 { outputs, inputs, q, scale, offset, activations: Activations::Sixteen }
 }
 
 /// Two a byte, low nibble first.
@@ -81,7 +81,8 @@ pub(crate) fn together(w: &[f32], steps: u8, gram: &Gram, compensator: &Compensa
 pub(crate) struct Grid {
     pub(crate) scale: f16,
     pub(crate) min: f16,
-    top: f32,
+    /// The largest code.
+    top: u8,
 }
 
 impl Grid {
@@ -96,10 +97,10 @@ impl Grid {
     /// Over a share of the range of some weights.
     fn clipped(w: &[f32], clip: f32, steps: u8) -> Self {
         let (low, high) = w.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), x| (l.min(*x), h.max(*x)));
-        Self::of(low * clip, (high - low) * clip / f32::from(steps), f32::from(steps))
+        Self::of(low * clip, (high - low) * clip / f32::from(steps), steps)
     }
 
-    fn of(min: f32, scale: f32, top: f32) -> Self {
+    fn of(min: f32, scale: f32, top: u8) -> Self {
         let (min, scale) = (half(min), half(scale));
         Self { min, scale: if scale.to_f32() > 0.0 { scale } else { f16::ONE }, top }
     }
@@ -108,12 +109,19 @@ impl Grid {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in 0..=255")]
     pub(crate) fn nearest(&self, x: f32) -> (u8, f32) {
         let (scale, min) = (self.scale.to_f32(), self.min.to_f32());
-        let q = ((x - min) / scale).round_ties_even().clamp(0.0, self.top);
+        let q = ((x - min) / scale).round_ties_even().clamp(0.0, f32::from(self.top));
         (q as u8, q * scale + min)
     }
 
+    /// What a code stands for.
+    pub(crate) fn value(&self, code: u8) -> f32 {
+        f32::from(code) * self.scale.to_f32() + self.min.to_f32()
+    }
+
     fn rounded(self, w: &[f32], compensator: &Compensator) -> Rounded {
-        Rounded { q: compensator.round(w, |_, x| self.nearest(x)), scale: self.scale, min: self.min }
+        let mut q = compensator.round(w, |_, x| self.nearest(x));
+        compensator.polish(w, &mut q, self.top, |_, code| self.value(code));
+        Rounded { q, scale: self.scale, min: self.min }
     }
 
     /// The scale and minimum that fit these codes best; itself if none does.
@@ -212,7 +220,7 @@ mod tests {
         let lost = |grid: Grid| squared(&Rounded { q: q.clone(), scale: grid.scale, min: grid.min }.lost(&w));
         assert!(lost(fitted) < lost(coarse));
         for (scale, min) in [(1.02, 0.0), (0.98, 0.0), (1.0, 0.02), (1.0, -0.02)] {
-            let beside = Grid::of(fitted.min.to_f32() + min, fitted.scale.to_f32() * scale, 15.0);
+            let beside = Grid::of(fitted.min.to_f32() + min, fitted.scale.to_f32() * scale, 15);
             assert!(lost(fitted) <= lost(beside), "{scale} {min}");
         }
     }

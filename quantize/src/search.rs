@@ -4,13 +4,15 @@
 //! dependence on it (`Sense`); that gives each form an expected damage. A linear has one number of bits, a row of a table
 //! its own: of a catalog, a few items are near a boundary time and again, and most never. What is expected is set right by
 //! what one tensor in 4 bits is seen to do. From the fewest bits allowed, the steps that save the most damage a byte are
-//! taken until the bytes are spent.
+//! taken until the bytes are spent. Last, layers that are hardly felt take their inputs in 7 bits ([`narrow`]).
 
 mod forms;
 mod front;
 mod measure;
+mod narrow;
 
 pub use front::{Found, Goal, Jury, Tried, Wanted};
+pub(crate) use narrow::{SHARE, SHARE_IF_FAST, narrow};
 
 use std::collections::BTreeMap;
 

@@ -33,6 +33,7 @@ use shared_model::graph::{Graph, GraphError};
 use shared_model::tensor::Tensor;
 
 pub use work::Work;
+pub(crate) use work::multiply_adds;
 
 /// A graph and the tensors of its constants, which what a pass tries has in common with what it is given.
 #[derive(Clone, Debug, PartialEq)]

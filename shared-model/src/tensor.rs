@@ -6,12 +6,24 @@
 mod rows;
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::DType;
 pub use rows::{RowBits, RowBitsError};
 
 /// The input elements that share one scale and minimum in a 4-bit linear.
 pub const GROUP: usize = 32;
+
+/// What the inputs of a layer with integer weights are rounded to, row by row, when it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activations {
+    /// 7 bits, with a scale and a minimum a row: fast where there is relaxed SIMD.
+    Seven,
+    /// 16 bits, with a scale a row.
+    #[default]
+    Sixteen,
+}
 
 /// A constant tensor; data is row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +54,8 @@ pub enum Tensor {
         scale: Vec<f32>,
         /// One an output: the weights of a channel are seldom centred.
         offset: Vec<f32>,
+        /// What the inputs are rounded to.
+        activations: Activations,
     },
     /// A linear's weight, 4 bits: `w = q * scale[o, g] + min[o, g]` with g = i / [`GROUP`].
     Linear4 {
@@ -138,6 +152,16 @@ impl Tensor {
             Self::Linear8 { .. } | Self::Table8 { .. } => 8.0,
             Self::Linear4 { .. } | Self::Table4 { .. } => 4.0,
             Self::TableMixed { bits, .. } => bits.mean(),
+        }
+    }
+
+    /// The bits that a layer rounds its inputs to beside these weights; `None` if it does not.
+    #[must_use]
+    pub fn activation_bits(&self) -> Option<u8> {
+        match self {
+            Self::Linear8 { activations: Activations::Seven, .. } => Some(7),
+            Self::Linear8 { .. } | Self::Linear4 { .. } => Some(16),
+            _ => None,
         }
     }
 

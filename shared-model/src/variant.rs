@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::graph::doc::{ConstantDoc, Doc};
 use crate::graph::{DType, Graph, GraphError};
-use crate::tensor::{GROUP, RowBits, Tensor};
+use crate::tensor::{Activations, GROUP, RowBits, Tensor};
 use crate::wire::Tier;
 use part::{Part, parts};
 
@@ -133,6 +133,8 @@ pub enum VariantError {
 #[serde(rename_all = "snake_case")]
 enum Encoding {
     Linear8,
+    /// Beside inputs of 7 bits.
+    Linear8A7,
     Linear4,
     Table8,
     Table4,
@@ -218,7 +220,8 @@ impl Header {
 fn encoding(tensor: &Tensor) -> Option<Encoding> {
     match tensor {
         Tensor::F32 { .. } | Tensor::I32 { .. } => None,
-        Tensor::Linear8 { .. } => Some(Encoding::Linear8),
+        Tensor::Linear8 { activations: Activations::Sixteen, .. } => Some(Encoding::Linear8),
+        Tensor::Linear8 { activations: Activations::Seven, .. } => Some(Encoding::Linear8A7),
         Tensor::Linear4 { .. } => Some(Encoding::Linear4),
         Tensor::Table8 { .. } => Some(Encoding::Table8),
         Tensor::Table4 { .. } => Some(Encoding::Table4),
@@ -247,12 +250,13 @@ impl File<'_> {
         let (a, b) = (*a, *b);
         let halves = |suffix: &str, shape: &[usize]| self.part(name, suffix, Dtype::F16, shape).and_then(finite_halves);
         Ok(match encoding {
-            Encoding::Linear8 => Tensor::Linear8 {
+            Encoding::Linear8 | Encoding::Linear8A7 => Tensor::Linear8 {
                 outputs: a,
                 inputs: b,
                 q: self.part(name, ".q", Dtype::I8, &[a, b])?.iter().map(|&x| x.cast_signed()).collect(),
                 scale: finite_floats(self.part(name, ".scale", Dtype::F32, &[a])?)?,
                 offset: finite_floats(self.part(name, ".offset", Dtype::F32, &[a])?)?,
+                activations: if encoding == Encoding::Linear8 { Activations::Sixteen } else { Activations::Seven },
             },
             Encoding::Linear4 => Tensor::Linear4 {
                 outputs: a,

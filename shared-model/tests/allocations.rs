@@ -7,7 +7,7 @@ use allocation_counter::measure;
 use shared_model::encode::{Block, Data};
 use shared_model::graph::{Binary, Builder, Compare, DType, Graph, Link, Op, Reduce, Scope, Type, Unary, ValueId};
 use shared_model::plan::{Items, Plan};
-use shared_model::tensor::Tensor;
+use shared_model::tensor::{Activations, Tensor};
 
 const ITEMS: usize = 300;
 
@@ -54,11 +54,19 @@ impl Sketch {
             q: (0..128u8).map(|i| i.cast_signed()).collect(),
             scale: vec![0.01; 16],
             offset: vec![0.02; 16],
+            activations: Activations::Sixteen,
         };
         let (weights, bias) = (s.tensor(weights), s.floats(&[16]));
         let hidden = s.push(Op::Linear, &[product, weights, bias]);
         let hidden = s.push(Op::Unary(Unary::Gelu), &[hidden]);
-        let last = s.floats(&[1, 16]);
+        let last = s.tensor(Tensor::Linear8 {
+            outputs: 1,
+            inputs: 16,
+            q: vec![3; 16],
+            scale: vec![0.01],
+            offset: vec![0.02],
+            activations: Activations::Seven,
+        });
         let logits = s.push(Op::Linear, &[hidden, last]);
         let logits = s.push(Op::Reshape { shape: vec![1, 6] }, &[logits]);
         let known = s.push(Op::Compare(Compare::Greater), &[history, zero]);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::f16;
 use proptest::prelude::*;
 use shared_model::graph::{Builder, DType, Link, Op, Scope, Type};
-use shared_model::tensor::{RowBits, Tensor};
+use shared_model::tensor::{Activations, RowBits, Tensor};
 use shared_model::variant::{Variant, VariantError, VariantName};
 
 fn variant() -> Variant {
@@ -23,7 +23,14 @@ fn variant() -> Variant {
         ("table".into(), Tensor::Table4 { rows: 3, width: 4, q: vec![0x21; 6], scale: halves(3), min: halves(3) }),
         (
             "weight".into(),
-            Tensor::Linear8 { outputs: 2, inputs: 4, q: vec![-127; 8], scale: vec![0.1, 0.2], offset: vec![0.0, 0.5] },
+            Tensor::Linear8 {
+                outputs: 2,
+                inputs: 4,
+                q: vec![-127; 8],
+                scale: vec![0.1, 0.2],
+                offset: vec![0.0, 0.5],
+                activations: Activations::Seven,
+            },
         ),
         ("out".into(), Tensor::F32 { shape: vec![1, 2], data: vec![1.5, f32::MIN_POSITIVE] }),
     ]);

@@ -56,6 +56,9 @@ pub struct Options {
     /// The worker
     #[arg(long, value_name = "FILE", default_value = "target/worker/worker.wasm")]
     worker: PathBuf,
+    /// The worker, built without relaxed SIMD: what Node runs
+    #[arg(long, value_name = "FILE", default_value = "target/worker/simd128.wasm")]
+    simd128_worker: PathBuf,
     /// The worker, built without SIMD
     #[arg(long, value_name = "FILE")]
     scalar_worker: Option<PathBuf>,

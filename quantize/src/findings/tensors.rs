@@ -33,6 +33,8 @@ pub struct Stored {
     pub bits: f64,
     /// Of all, scales included.
     pub bytes: usize,
+    /// The bits that a layer's inputs are rounded to; `None` of what is no layer with integer weights.
+    pub activation_bits: Option<u8>,
 }
 
 /// The largest first, by what it takes in full precision.
@@ -45,7 +47,12 @@ pub(super) fn tensors(variants: &[Variant]) -> Vec<TensorUse> {
             let tensor = full.tensors.get(&value.name)?;
             let stored = variants.iter().filter_map(|v| {
                 let tensor = v.tensors.get(&value.name)?;
-                Some(Stored { variant: v.name, bits: tensor.bits(), bytes: tensor.bytes() })
+                Some(Stored {
+                    variant: v.name,
+                    bits: tensor.bits(),
+                    bytes: tensor.bytes(),
+                    activation_bits: tensor.activation_bits(),
+                })
             });
             let (role, scopes) = used(graph, id);
             Some(TensorUse {
@@ -90,7 +97,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use shared_model::graph::{Builder, DType, Link, Type};
-    use shared_model::tensor::Tensor;
+    use shared_model::tensor::{Activations, Tensor};
 
     use super::*;
 
@@ -105,7 +112,14 @@ mod tests {
         let graph = builder.finish(score, Link::Identity).unwrap();
         let b = Tensor::F32 { shape: vec![1], data: vec![0.5] };
         let full = Tensor::F32 { shape: vec![1, 2], data: vec![1.0, -1.0] };
-        let short = Tensor::Linear8 { outputs: 1, inputs: 2, q: vec![127, -128], scale: vec![0.1], offset: vec![0.0] };
+        let short = Tensor::Linear8 {
+            outputs: 1,
+            inputs: 2,
+            q: vec![127, -128],
+            scale: vec![0.1],
+            offset: vec![0.0],
+            activations: Activations::Sixteen,
+        };
         let of = |name, w: &Tensor| {
             let tensors = BTreeMap::from([("w".to_owned(), w.clone()), ("b".to_owned(), b.clone())]);
             Variant { name, graph: graph.clone(), tensors }

@@ -35,7 +35,8 @@ impl LinearForms {
             .par_chunks_exact(inputs)
             .map(|row| {
                 let grids: Vec<Grid> = row.chunks(GROUP).map(|group| Grid::searched(group, 15)).collect();
-                let four = compensator.round(row, |i, x| grids[i / GROUP].nearest(x));
+                let mut four = compensator.round(row, |i, x| grids[i / GROUP].nearest(x));
+                compensator.polish(row, &mut four, 15, |i, code| grids[i / GROUP].value(code));
                 (grids, four, together(row, 255, &sense.inputs, &compensator, true))
             })
             .collect();
@@ -47,9 +48,7 @@ impl LinearForms {
         let row = |o: usize| &w[o * inputs..][..inputs];
         let lost4 = |o: usize| -> Vec<f32> {
             let (grids, codes, _) = &rows[o];
-            let value =
-                |i: usize| f32::from(codes[i]) * grids[i / GROUP].scale.to_f32() + grids[i / GROUP].min.to_f32();
-            row(o).iter().enumerate().map(|(i, w)| w - value(i)).collect()
+            row(o).iter().enumerate().map(|(i, w)| w - grids[i / GROUP].value(codes[i])).collect()
         };
         let damage = [damage(&lost4), damage(&|o| rows[o].2.lost(row(o))), 0.0];
         let grids = || rows.iter().flat_map(|(grids, ..)| grids);

@@ -26,11 +26,12 @@ impl Search<'_> {
         let bar = progress.steps(self.linears.len() + self.tables.len(), "trying 4 bits");
         let (four, eight) = (self.uniform(Fewest::Four as u8), self.uniform(Fewest::Eight as u8));
         let mut tried = self.spent(VariantName::W8, &eight);
-        let usual = scores(&tried, samples, schema)?;
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let usual = scores(&tried, &samples, schema)?;
         let mut harm = |search: &Self, name: &str, form: &Spent| -> Result<f64, ScorerError> {
             let tensor = search.tensor(name, form);
             let kept = tried.tensors.insert(name.to_owned(), tensor);
-            let scores = scores(&tried, samples, schema)?;
+            let scores = scores(&tried, &samples, schema)?;
             tried.tensors.extend(kept.map(|tensor| (name.to_owned(), tensor)));
             bar.inc(1);
             Ok(samples.iter().zip(usual.iter().zip(&scores)).map(|(s, (a, b))| moved(&s.weights, a, b)).sum())
@@ -53,15 +54,15 @@ impl Search<'_> {
     }
 }
 
-fn scores(variant: &Variant, samples: &[Sample], schema: &Schema) -> Result<Vec<Vec<f32>>, ScorerError> {
+pub(super) fn scores(variant: &Variant, samples: &[&Sample], schema: &Schema) -> Result<Vec<Vec<f32>>, ScorerError> {
     let scorer = Scorer::new(variant, schema)?;
     // These requests have been scored before: every id has its row.
-    let score = |arena: &mut _, sample: &Sample| scorer.score(arena, &sample.prepared).unwrap_or_default();
+    let score = |arena: &mut _, sample: &&Sample| scorer.score(arena, &sample.prepared).unwrap_or_default();
     Ok(samples.par_iter().map_init(|| scorer.arena(), |arena, sample| score(arena, sample)).collect())
 }
 
 /// The weighted squares of how far scores have moved, but for what all have moved by.
-fn moved(weights: &[f64], from: &[f32], to: &[f32]) -> f64 {
+pub(super) fn moved(weights: &[f64], from: &[f32], to: &[f32]) -> f64 {
     let by = || from.iter().zip(to).map(|(a, b)| f64::from(*b) - f64::from(*a)).zip(weights);
     let mean = by().map(|(d, w)| w * d).sum::<f64>() / weights.iter().sum::<f64>();
     by().map(|(d, w)| w * (d - mean).powi(2)).sum()

@@ -47,7 +47,7 @@ impl Work {
     }
 }
 
-fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
+pub(crate) fn multiply_adds(graph: &Graph, node: &Node) -> u64 {
     let shape = |id: ValueId| &graph.value(id).ty.shape;
     let len = |id: ValueId| graph.value(id).ty.len();
     let count = match &node.op {

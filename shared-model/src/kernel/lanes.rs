@@ -1,4 +1,4 @@
-//! Four f32, four i32 or eight i16 side by side: what the loops of the kernels are written over.
+//! Four f32, four i32, eight i16 or sixteen i8 side by side: what the loops of the kernels are written over.
 //!
 //! In WASM each is one SIMD register; elsewhere it is an array, which the compiler makes a register where it can. Both
 //! have the same operations, and every operation gives the same bits in both. Floats are never added across lanes.
@@ -9,8 +9,15 @@ mod backend;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[path = "lanes/wasm.rs"]
 mod backend;
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+#[path = "lanes/relaxed.rs"]
+mod bytes;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "relaxed-simd")))]
+#[path = "lanes/widened.rs"]
+mod bytes;
 
 pub(crate) use backend::{F32x4, I16x8, I32x4};
+pub(crate) use bytes::I8x16;
 
 /// The lanes of [`F32x4`] and [`I32x4`].
 pub(crate) const LANES: usize = 4;

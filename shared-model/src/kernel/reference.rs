@@ -36,6 +36,38 @@ pub(super) fn linear_int8(
     x.chunks_exact(inputs).flat_map(|x| with_bias(row(x), bias)).collect()
 }
 
+/// With 8-bit weights and inputs of 7 bits: `x ≈ a * step + low`, one exact sum an output.
+pub(super) fn linear_bytes(
+    inputs: usize,
+    q: &[i8],
+    scale: &[f32],
+    offset: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+) -> Vec<f32> {
+    let heaviest = q.chunks_exact(inputs).map(|w| w.iter().map(|&w| i64::from(w).abs()).sum::<i64>()).max();
+    let max = (i64::from(i32::MAX) / heaviest.unwrap_or(0).max(1)).min(127) as f32;
+    let row = |x: &[f32]| -> Vec<f32> {
+        let low = x.iter().fold(f32::INFINITY, |m, v| m.min(*v)) + 0.0;
+        let span = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v)) - low;
+        if !span.is_finite() || x.iter().any(|v| !v.is_finite()) {
+            return vec![f32::NAN; scale.len()];
+        }
+        let (inverse, step) = (max / span, span / max);
+        let alike = !inverse.is_finite();
+        let step = if alike { 0.0 } else { step };
+        let a: Vec<i16> = x.iter().map(|v| if alike { 0 } else { nearest((v - low) * inverse) as i16 }).collect();
+        let total = a.iter().map(|&a| i64::from(a)).sum::<i64>() as f32;
+        let weights = q.chunks_exact(inputs).zip(scale.iter().zip(offset));
+        let output = |(w, (s, m)): (&[i8], (&f32, &f32))| {
+            let whole = s * w.iter().map(|&w| i64::from(w)).sum::<i64>() as f32 + m * inputs as f32;
+            (s * dot(w.iter().map(|&w| i32::from(w)), &a) as f32 + m * total) * step + whole * low
+        };
+        weights.map(output).collect()
+    };
+    x.chunks_exact(inputs).flat_map(|x| with_bias(row(x), bias)).collect()
+}
+
 /// With 4-bit weights: one exact sum an output and group, the groups' in ascending order.
 pub(super) fn linear_int4(
     inputs: usize,

@@ -247,7 +247,9 @@ fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Res
     let bias = node.inputs.get(2).map(|&b| vector(graph, b, tensors)).transpose()?;
     Ok(match tensor {
         Tensor::F32 { shape, data } => Linear::f32(shape[1], shape[0], data, bias.as_deref()),
-        Tensor::Linear8 { inputs, q, scale, offset, .. } => Linear::int8(*inputs, q, scale, offset, bias.as_deref()),
+        Tensor::Linear8 { inputs, q, scale, offset, activations, .. } => {
+            Linear::int8(*inputs, q, scale, offset, *activations, bias.as_deref())
+        }
         Tensor::Linear4 { inputs, outputs, q, scale, min } => {
             Linear::int4(*inputs, *outputs, q, scale, min, bias.as_deref())
         }

@@ -80,7 +80,7 @@ pub(super) fn parts<'a>(name: &str, tensor: &'a Tensor) -> Vec<Part<'a>> {
         Tensor::I32 { shape, data } => {
             vec![part("", shape.clone(), Elements::I32(data))]
         }
-        Tensor::Linear8 { outputs, inputs, q, scale, offset } => vec![
+        Tensor::Linear8 { outputs, inputs, q, scale, offset, .. } => vec![
             part(".q", vec![*outputs, *inputs], Elements::I8(q)),
             part(".scale", vec![*outputs], Elements::F32(scale)),
             part(".offset", vec![*outputs], Elements::F32(offset)),

@@ -1,4 +1,5 @@
-//! Whether a score has the same bits everywhere: in the worker with SIMD and without it, natively, and in V8.
+//! Whether a score has the same bits everywhere: in the worker with relaxed SIMD, with SIMD and without it, natively, and
+//! in V8.
 //!
 //! Every request asks for all of its candidates, of a model without its link, so that each score is seen whole. What goes
 //! up is resumed without a reply: then those are scored too that no tier would answer alone.
@@ -11,6 +12,7 @@ use minicbor::bytes::ByteSlice;
 use pop::hosting::{Guest, Worker};
 use serde_json::json;
 use shared_model::ladder::{Ladder, Outcome, Step};
+use shared_model::tensor::{Activations, Tensor};
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Answer, from_cbor, to_cbor};
 
@@ -45,9 +47,10 @@ struct Compared {
 }
 
 /// Names of the hosts in the rows; all are compared with the worker in wasmtime.
-const HOSTS: [&str; 3] = ["wasmtime_scalar", "native", "node"];
+const HOSTS: [&str; 4] = ["wasmtime_simd128", "wasmtime_scalar", "native", "node"];
 
 pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Error> {
+    let simd128 = guest::compile(&bench.options.simd128_worker).map_err(|e| e.to_string());
     let scalar = match &bench.options.scalar_worker {
         Some(file) => guest::compile(file).map_err(|e| e.to_string()),
         None => Err("--scalar-worker is not given".to_owned()),
@@ -57,12 +60,13 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
     for model in models {
         eprintln!("comparing the bits of {}", model.name);
         let w8 = model.variant(VariantName::W8)?;
-        let bytes = model.bytes(&Variant { graph: unlinked(&w8.graph)?, ..w8.clone() })?;
+        let bytes = model.bytes(&Variant { graph: unlinked(&w8.graph)?, ..narrowed(w8) })?;
         let cases = cases::of(bench.options, model, bench.options.cases.div_ceil(models.len()))?;
         let calls: Vec<Vec<u8>> = cases.iter().map(|request| call(request, TIER)).collect();
         requests += calls.len();
         let expected = settled(&mut started(&bench.worker, TIER, &bytes)?, &calls)?;
         let hosts: [Result<Box<dyn Host>, String>; HOSTS.len()] = [
+            simd128.as_ref().map_err(Clone::clone).and_then(|worker| in_wasmtime(worker, &bytes)),
             scalar.as_ref().map_err(Clone::clone).and_then(|worker| in_wasmtime(worker, &bytes)),
             Ok(Box::new(Ladder::load(TIER, LIMITS, bytes.parts())?)),
             in_node(bench, model, &bytes),
@@ -93,6 +97,19 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
     Ok(rows)
 }
 
+/// Every second layer with 8-bit weights takes its inputs in 7 bits: so either kind is compared.
+fn narrowed(variant: &Variant) -> Variant {
+    let mut variant = variant.clone();
+    let layers = variant.tensors.values_mut().filter_map(|tensor| match tensor {
+        Tensor::Linear8 { activations, .. } => Some(activations),
+        _ => None,
+    });
+    for (i, activations) in layers.enumerate() {
+        *activations = if i % 2 == 0 { Activations::Seven } else { Activations::Sixteen };
+    }
+    variant
+}
+
 fn in_wasmtime(worker: &Worker, bytes: &Bytes) -> Result<Box<dyn Host>, String> {
     let guest = started(worker, TIER, bytes).map_err(|e| e.to_string())?;
     Ok(Box::new(guest))
@@ -105,7 +122,7 @@ fn in_node(bench: &Bench<'_>, model: &Model, bytes: &Bytes) -> Result<Box<dyn Ho
         let parts = export::parts(&folder, bytes)?;
         let none = folder.join("none");
         export::messages(&none, [])?;
-        load_guest(&node, "bits", &bench.options.worker, &parts, &none)?;
+        load_guest(&node, "bits", &bench.options.simd128_worker, &parts, &none)?;
         Ok(Box::new(InNode { node: node.clone(), folder }) as _)
     };
     load().map_err(|e: Error| e.to_string())
@@ -206,7 +223,12 @@ impl Drop for InNode {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use quantize::eval::Opened;
+
     use super::*;
+    use crate::stack;
     use shared_model::wire::{Ranked, Reason, Refusal, Tier, Timing};
 
     fn answer(scores: &[f32]) -> Vec<u8> {
@@ -225,6 +247,23 @@ mod tests {
             stamp: None,
             explanation: None,
         })))
+    }
+
+    #[test]
+    fn the_worker_scores_inputs_of_7_bits_as_native_code_does() {
+        let (folder, demo) = (stack::test_bundle(), Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/demo"));
+        let opened = Opened::read(&folder).unwrap();
+        let model = Model { name: "movies".to_owned(), onnx: demo.join("movies.onnx"), folder, opened };
+        let w8 = model.variant(VariantName::W8).unwrap();
+        let bytes = model.bytes(&Variant { graph: unlinked(&w8.graph).unwrap(), ..narrowed(w8) }).unwrap();
+        let lines = model.lines(&demo.join("requests.eval.jsonl"), usize::MAX, 100).unwrap();
+        let calls: Vec<Vec<u8>> = lines.iter().map(|line| call(&line.request, TIER)).collect();
+        let worker = guest::compile(&stack::worker()).unwrap();
+        let here = settled(&mut Ladder::load(TIER, LIMITS, bytes.parts()).unwrap(), &calls).unwrap();
+        let there = settled(&mut started(&worker, TIER, &bytes).unwrap(), &calls).unwrap();
+        let mut all = Compared::default();
+        here.iter().zip(&there).for_each(|(here, there)| all.add(compare(here, there)));
+        assert_eq!((all.scored, all.unequal), (calls.len(), 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use shared_model::bundle::Manifest;
 use shared_model::catalog::Catalog;
 use shared_model::graph::{Binary, Builder, DType, Graph, Link, Op, Reduce, Scope, Type, Unary};
 use shared_model::schema::Schema;
-use shared_model::tensor::Tensor;
+use shared_model::tensor::{Activations, Tensor};
 use shared_model::variant::{Variant, VariantName};
 use shared_model::wire::{Candidate, RankRequest, Raw, Record, TierChoice};
 
@@ -36,10 +36,15 @@ const NAME: &str = "int8_linear_100x256x256";
 
 pub(super) fn rows(bench: &Bench<'_>) -> Result<Vec<Row>, Error> {
     eprintln!("measuring one int8 linear");
-    let (mut short, mut long) = (in_wasmtime(bench, LAYERS[0])?, in_wasmtime(bench, LAYERS[1])?);
+    let wasmtime = |activations| -> Result<[Timed; 2], Error> {
+        let [short, long] = LAYERS.map(|layers| in_wasmtime(bench, layers, activations));
+        Ok([short?, long?])
+    };
+    let (mut sixteen, mut seven) = (wasmtime(Activations::Sixteen)?, wasmtime(Activations::Seven)?);
     let mut node = both(|layers| in_node(bench, layers));
     let mut web = both(|layers| in_ort_web(bench, layers));
-    let mut subjects: Vec<&mut dyn Subject> = vec![&mut short, &mut long];
+    let of_wasmtime = sixteen.iter_mut().chain(&mut seven);
+    let mut subjects: Vec<&mut dyn Subject> = of_wasmtime.map(|timed| timed as &mut dyn Subject).collect();
     for pair in [&mut node, &mut web].into_iter().flatten() {
         for subject in pair {
             subjects.push(subject.as_mut());
@@ -47,7 +52,7 @@ pub(super) fn rows(bench: &Bench<'_>) -> Result<Vec<Row>, Error> {
     }
     let taken = bench.turns.take(&mut subjects)?;
     let mut speeds = taken.chunks_exact(2).map(|pair| gmacs(&pair[0], &pair[1]));
-    let wasmtime = speeds.next().ok_or("nothing was measured")?;
+    let [sixteen, seven] = [speeds.next(), speeds.next()].map(|speed| speed.ok_or("nothing was measured"));
     let node = node.map(|_| speeds.next().unwrap_or(f64::NAN));
     let web = web.map(|_| speeds.next().unwrap_or(f64::NAN));
     let row = |name: &str, subject: &str, value: Result<f64, String>| {
@@ -57,7 +62,8 @@ pub(super) fn rows(bench: &Bench<'_>) -> Result<Vec<Row>, Error> {
     let over = node.clone().and_then(|ours| Ok(ours / web.clone()?));
     Ok(vec![
         ratio(&format!("{NAME}_over_ort_web"), "node", over).held_to(Some(Bar::AtLeast(1.5)), Some(Bar::AtLeast(3.0))),
-        row("gmacs", "wasmtime", Ok(wasmtime)),
+        row("gmacs", "wasmtime", Ok(sixteen?)),
+        row("gmacs_of_7_bits", "wasmtime", Ok(seven?)),
         row("gmacs", "node", node),
         row("gmacs_ort_web", "node", web),
     ])
@@ -76,17 +82,17 @@ fn both(load: impl Fn(usize) -> Result<Box<dyn Subject>, Error>) -> Result<Pair,
     Ok([load(LAYERS[0])?, load(LAYERS[1])?])
 }
 
-fn in_wasmtime(bench: &Bench<'_>, layers: usize) -> Result<Timed, Error> {
-    Timed::start(&bench.worker, TIER, &bytes(layers)?, vec![asked()])
+fn in_wasmtime(bench: &Bench<'_>, layers: usize, activations: Activations) -> Result<Timed, Error> {
+    Timed::start(&bench.worker, TIER, &bytes(layers, activations)?, vec![asked()])
 }
 
 fn in_node(bench: &Bench<'_>, layers: usize) -> Result<Box<dyn Subject>, Error> {
     let node = peer(&bench.node)?;
     let folder = bench.options.work.join(format!("linear-{layers}"));
-    let parts = export::parts(&folder, &bytes(layers)?)?;
+    let parts = export::parts(&folder, &bytes(layers, Activations::Sixteen)?)?;
     let calls = std::path::absolute(folder.join("calls"))?;
     export::messages(&calls, &[asked()])?;
-    Ok(Box::new(load_guest(node, &format!("linear-{layers}"), &bench.options.worker, &parts, &calls)?))
+    Ok(Box::new(load_guest(node, &format!("linear-{layers}"), &bench.options.simd128_worker, &parts, &calls)?))
 }
 
 fn in_ort_web(bench: &Bench<'_>, layers: usize) -> Result<Box<dyn Subject>, Error> {
@@ -111,7 +117,7 @@ fn values() -> Vec<f32> {
 }
 
 /// A bundle of so many layers, with items that are its rows.
-fn bytes(layers: usize) -> Result<Bytes, Error> {
+fn bytes(layers: usize, activations: Activations) -> Result<Bytes, Error> {
     let schema = schema()?;
     let values = values();
     let items = values.chunks(WIDTH).enumerate().map(|(row, values)| {
@@ -120,7 +126,7 @@ fn bytes(layers: usize) -> Result<Bytes, Error> {
         Record(id.into_iter().chain(features).collect())
     });
     let items: Vec<Record> = items.collect();
-    let (graph, tensors) = chain(layers)?;
+    let (graph, tensors) = chain(layers, activations)?;
     let variant = Variant { name: VariantName::of(TIER), graph, tensors };
     Ok(Bytes {
         manifest: Manifest::new("linear", "1", 1, b"").to_bytes(),
@@ -140,7 +146,7 @@ fn schema() -> Result<Schema, Error> {
     Ok(Schema::from_toml(&text)?)
 }
 
-fn chain(layers: usize) -> Result<(Graph, BTreeMap<String, Tensor>), Error> {
+fn chain(layers: usize, inputs: Activations) -> Result<(Graph, BTreeMap<String, Tensor>), Error> {
     let mut b = Builder::new();
     let ty = |shape, scope| Type { dtype: DType::F32, shape, scope };
     let weight = b.input("weight", ty(vec![], Scope::Request))?;
@@ -159,7 +165,11 @@ fn chain(layers: usize) -> Result<(Graph, BTreeMap<String, Tensor>), Error> {
     let (mut random, scale) = (fastrand::Rng::with_seed(21), (12.0 / WIDTH as f32).sqrt());
     let mut tensor = |layer| {
         let weights: Vec<f32> = (0..WIDTH * WIDTH).map(|_| (random.f32() - 0.5) * scale).collect();
-        (name(layer), linear8(WIDTH, WIDTH, &weights))
+        let mut tensor = linear8(WIDTH, WIDTH, &weights);
+        if let Tensor::Linear8 { activations, .. } = &mut tensor {
+            *activations = inputs;
+        }
+        (name(layer), tensor)
     };
     let tensors = (0..layers).map(&mut tensor).collect();
     Ok((b.finish(score, Link::Identity)?, tensors))
@@ -199,11 +209,13 @@ mod tests {
 
     #[test]
     fn its_bundle_ranks_rows_that_are_not_all_alike() {
-        let bytes = bytes(2).unwrap();
-        let mut ladder = Ladder::load(TIER, LIMITS, bytes.parts()).unwrap();
-        let step = ladder.rank(&from_cbor(&asked()).unwrap());
-        let ranked = answered(&to_cbor(&step)).unwrap();
-        assert_eq!(ranked.len(), 10);
-        assert!(ranked[0].1 > ranked[9].1);
+        for activations in [Activations::Sixteen, Activations::Seven] {
+            let bytes = bytes(2, activations).unwrap();
+            let mut ladder = Ladder::load(TIER, LIMITS, bytes.parts()).unwrap();
+            let step = ladder.rank(&from_cbor(&asked()).unwrap());
+            let ranked = answered(&to_cbor(&step)).unwrap();
+            assert_eq!(ranked.len(), 10);
+            assert!(ranked[0].1 > ranked[9].1);
+        }
     }
 }

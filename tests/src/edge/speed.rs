@@ -128,7 +128,7 @@ fn in_node(
         let parts = export::parts(&folder.join("w8"), &model.bytes(variant)?)?;
         let file = std::path::absolute(folder.join("calls"))?;
         export::messages(&file, calls)?;
-        load_guest(node, "guest", &bench.options.worker, &parts, &file)
+        load_guest(node, "guest", &bench.options.simd128_worker, &parts, &file)
     };
     load().map(|named| Box::new(named) as _).map_err(|e: Error| e.to_string())
 }

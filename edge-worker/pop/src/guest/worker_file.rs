@@ -11,8 +11,8 @@ use super::{GuestFault, GuestLimits, Instance, Load, Program};
 use crate::sample;
 
 /// The worker itself, without a model. What a CDN's runtime can start within its limits is far more; this is what it
-/// has, and some room: whoever exceeds it has added something large.
-const MAX_BYTES: u64 = 1 << 20;
+/// has as rustc makes it, and some room: whoever exceeds it has added something large.
+const MAX_BYTES: u64 = 5 << 18;
 
 const LIMITS: GuestLimits =
     GuestLimits { memory_bytes: 64 << 20, call: Duration::from_secs(2), load: Duration::from_secs(20) };

@@ -39,7 +39,7 @@ pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), 
         "p",
         &[],
         "The largest first. Sensitivity is what a tensor alone in 4 bits does to scores near the boundaries, as a share of what \
-         each alone does. Bits are a mean where the rows of a table differ; bytes include scales; a bar is a share of the \
+         each alone does. Bits are a mean where the rows of a table differ; inputs are those of a layer, as it runs; bytes include scales; a bar is a share of the \
          largest tensor in full precision.",
     );
     let largest = findings.tensors.iter().flat_map(|t| &t.stored).map(|s| s.bytes).max().unwrap_or(1) as f64;
@@ -48,7 +48,11 @@ pub(in crate::page) fn tensors(h: &mut Html, findings: &Findings) -> Result<(), 
         let scopes: Vec<String> = t.scopes.iter().map(|s| format!("{s:?}").to_lowercase()).collect();
         let of = |name: VariantName| t.stored.iter().find(|s| s.variant == name);
         let stored = |s: Option<&Stored>| {
-            s.map_or(Cell::Number(String::new()), |s| Cell::Noted(bytes(s.bytes), format!("{} bits", tenths(s.bits))))
+            let note = |s: &Stored| {
+                let inputs = s.activation_bits.map(|bits| format!(", inputs {bits}")).unwrap_or_default();
+                format!("{} bits{inputs}", tenths(s.bits))
+            };
+            s.map_or(Cell::Number(String::new()), |s| Cell::Noted(bytes(s.bytes), note(s)))
         };
         vec![
             Cell::Name(t.name.clone()),

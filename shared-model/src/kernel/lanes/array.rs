@@ -28,6 +28,12 @@ impl F32x4 {
         self.0
     }
 
+    /// `other < self ? other : self`
+    #[inline(always)]
+    pub(crate) fn min(self, other: Self) -> Self {
+        self.with(other, |a, b| if b < a { b } else { a })
+    }
+
     /// `self < other ? other : self`
     #[inline(always)]
     pub(crate) fn max(self, other: Self) -> Self {
@@ -93,6 +99,11 @@ impl F32x4 {
 
 impl I32x4 {
     #[inline(always)]
+    pub(crate) fn load(x: &[i32; 4]) -> Self {
+        Self(*x)
+    }
+
+    #[inline(always)]
     pub(crate) const fn splat(x: i32) -> Self {
         Self([x; 4])
     }
@@ -122,6 +133,12 @@ impl I32x4 {
     #[inline(always)]
     pub(crate) fn splat_lanes(self) -> [Self; 4] {
         self.0.map(Self::splat)
+    }
+
+    /// The low 16 bits of the first two lanes, four times, and those of the other two.
+    #[inline(always)]
+    pub(super) fn splat_halves(self) -> [I16x8; 2] {
+        from_fn(|half| I16x8(from_fn(|i| self.0[2 * half + i % 2] as i16)))
     }
 
     /// Each lane as the two numbers of 16 bits that it holds.

@@ -8,7 +8,7 @@ use std::ops::{Add, Div, Mul, Sub};
 pub(crate) struct F32x4(v128);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct I32x4(v128);
+pub(crate) struct I32x4(pub(super) v128);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct I16x8(v128);
@@ -32,6 +32,12 @@ impl F32x4 {
             arch::f32x4_extract_lane::<2>(self.0),
             arch::f32x4_extract_lane::<3>(self.0),
         ]
+    }
+
+    /// `other < self ? other : self`
+    #[inline(always)]
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self(arch::f32x4_pmin(self.0, other.0))
     }
 
     /// `self < other ? other : self`
@@ -103,6 +109,11 @@ impl F32x4 {
 
 impl I32x4 {
     #[inline(always)]
+    pub(crate) fn load(x: &[i32; 4]) -> Self {
+        Self(arch::i32x4(x[0], x[1], x[2], x[3]))
+    }
+
+    #[inline(always)]
     pub(crate) const fn splat(x: i32) -> Self {
         Self(arch::i32x4(x, x, x, x))
     }
@@ -141,6 +152,16 @@ impl I32x4 {
             Self(arch::i32x4_shuffle::<1, 1, 1, 1>(self.0, self.0)),
             Self(arch::i32x4_shuffle::<2, 2, 2, 2>(self.0, self.0)),
             Self(arch::i32x4_shuffle::<3, 3, 3, 3>(self.0, self.0)),
+        ]
+    }
+
+    /// The low 16 bits of the first two lanes, four times, and those of the other two.
+    #[cfg(not(target_feature = "relaxed-simd"))]
+    #[inline(always)]
+    pub(super) fn splat_halves(self) -> [I16x8; 2] {
+        [
+            I16x8(arch::i16x8_shuffle::<0, 2, 0, 2, 0, 2, 0, 2>(self.0, self.0)),
+            I16x8(arch::i16x8_shuffle::<4, 6, 4, 6, 4, 6, 4, 6>(self.0, self.0)),
         ]
     }
 

@@ -3,7 +3,7 @@
 use std::array::from_fn;
 
 use super::pack::CHUNK;
-use crate::kernel::lanes::{F32x4, I16x8, LANES};
+use crate::kernel::lanes::{F32x4, I8x16, I16x8, LANES};
 
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 8;
@@ -12,6 +12,9 @@ pub(super) const PANEL: usize = 8;
 pub(super) type Column = [F32x4; 2];
 /// Two inputs' integer weights, side by side as the inputs are packed, for each output of a panel.
 pub(super) type PairColumn = [I16x8; 2];
+
+/// Four inputs' integer weights for each output of a panel.
+pub(super) type QuadColumn = [I8x16; 2];
 
 /// `[outputs, inputs]` as `[panels, inputs]`.
 pub(super) fn columns(inputs: usize, weight: &[f32], filler: f32) -> Vec<Column> {
@@ -31,6 +34,16 @@ pub(super) fn pair_columns(inputs: usize, weight: &[i16]) -> Vec<PairColumn> {
         from_fn(|half| I16x8::load(&from_fn(|j| weight(half * LANES + j / 2, first + j % 2 * LANES))))
     };
     rows.chunks(PANEL).flat_map(|rows| firsts(inputs).map(move |i| column(rows, i))).collect()
+}
+
+/// `[outputs, inputs]` as `[panels, quads of inputs]`, the last filled up with zeros.
+pub(super) fn quad_columns(inputs: usize, weight: &[i8]) -> Vec<QuadColumn> {
+    let rows: Vec<&[i8]> = weight.chunks_exact(inputs).collect();
+    let column = |rows: &[&[i8]], first: usize| -> QuadColumn {
+        let weight = |o: usize, i: usize| rows.get(o).and_then(|row| row.get(i)).copied().unwrap_or(0);
+        from_fn(|half| I8x16::load(&from_fn(|j| weight(half * LANES + j / LANES, first + j % LANES))))
+    };
+    rows.chunks(PANEL).flat_map(|rows| (0..inputs).step_by(LANES).map(move |i| column(rows, i))).collect()
 }
 
 /// One output's weights, in the same pairs.

@@ -1,10 +1,12 @@
 //! The inputs of four rows as the loops read them: each spread over a register, the rows side by side. With integer
-//! weights they are rounded to 16 bits first, one scale a row, and two of them share a register.
+//! weights they are rounded to 16 bits first, one scale a row, and two of them share a register; [`bytes`] has those of 7.
+
+pub(super) mod bytes;
 
 use std::array::from_fn;
 
 use super::ROWS;
-use crate::kernel::lanes::{F32x4, I16x8, I32x4, LANES, transpose};
+use crate::kernel::lanes::{F32x4, I8x16, I16x8, I32x4, LANES, transpose};
 use crate::kernel::math::ROUNDER;
 use crate::kernel::turns;
 
@@ -16,6 +18,7 @@ pub(super) const CHUNK: usize = 2 * LANES;
 pub(crate) struct Packed {
     floats: Vec<[F32x4; ROWS]>,
     pairs: Vec<[I16x8; ROWS]>,
+    quads: Vec<[I8x16; ROWS]>,
     totals: Vec<[f32; ROWS]>,
 }
 

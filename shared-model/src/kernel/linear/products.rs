@@ -3,8 +3,8 @@
 use std::array::from_fn;
 
 use super::ROWS;
-use super::layout::{Column, PairColumn};
-use crate::kernel::lanes::{F32x4, I16x8, I32x4};
+use super::layout::{Column, PairColumn, QuadColumn};
+use crate::kernel::lanes::{F32x4, I8x16, I16x8, I32x4};
 use crate::kernel::turns;
 
 /// `Σ_k x[k][r] · panels[p][k]` for the first `R` rows, ascending k.
@@ -24,6 +24,16 @@ pub(super) fn integers<const R: usize>(x: &[[I16x8; ROWS]], panel: &[PairColumn]
     let mut sums = [[I32x4::splat(0); 2]; R];
     turns::each(x.iter().zip(panel), |(x, weights)| {
         sums = from_fn(|r| from_fn(|half| sums[r][half] + weights[half].dot(x[r])));
+    });
+    sums
+}
+
+/// The same of inputs rounded to 7 bits.
+#[inline(always)]
+pub(super) fn bytes<const R: usize>(x: &[[I8x16; ROWS]], panel: &[QuadColumn]) -> [[I32x4; 2]; R] {
+    let mut sums = [[I32x4::splat(0); 2]; R];
+    turns::each(x.iter().zip(panel), |(x, weights)| {
+        sums = from_fn(|r| from_fn(|half| weights[half].dot_add(x[r], sums[r][half])));
     });
     sums
 }

@@ -40,10 +40,57 @@ fn int8_has_the_bits_of_its_definition() {
         let (bias, x) = (numbers.any(outputs), numbers.rows(rows, inputs));
         for bias in [None, Some(&bias[..])] {
             let mut got = vec![0.0; rows * outputs];
-            Linear::int8(inputs, &q, &scale, &offset, bias).run(&x, [None; JOINS], &mut got, &mut Scratch::default());
+            Linear::int8(inputs, &q, &scale, &offset, Activations::Sixteen, bias).run(
+                &x,
+                [None; JOINS],
+                &mut got,
+                &mut Scratch::default(),
+            );
             let want = reference::linear_int8(inputs, &q, &scale, &offset, bias, &x);
             assert_same(&got, &want, &format!("{rows} x {inputs} x {outputs}"));
         }
+    }
+}
+
+#[test]
+fn int8_beside_bytes_has_the_bits_of_its_definition() {
+    let mut numbers = Numbers::new();
+    for [rows, inputs, outputs] in shapes() {
+        let q: Vec<i8> = (0..outputs * inputs).map(|_| numbers.bits() as i8).collect();
+        let (scale, offset) = (numbers.usual(outputs), numbers.usual(outputs));
+        let (bias, x) = (numbers.any(outputs), numbers.rows(rows, inputs));
+        for bias in [None, Some(&bias[..])] {
+            let mut got = vec![0.0; rows * outputs];
+            let layer = Linear::int8(inputs, &q, &scale, &offset, Activations::Seven, bias);
+            layer.run(&x, [None; JOINS], &mut got, &mut Scratch::default());
+            let want = reference::linear_bytes(inputs, &q, &scale, &offset, bias, &x);
+            assert_same(&got, &want, &format!("{rows} x {inputs} x {outputs}"));
+        }
+    }
+}
+
+#[test]
+fn bytes_are_as_close_to_the_inputs_as_their_steps() {
+    // A weight of 1, and one of nothing: the sum is the rounded input.
+    let layer = Linear::int8(2, &[100, 0, 0, 100], &[0.01; 2], &[0.0; 2], Activations::Seven, None);
+    for x in [[0.0f32, 127.0], [-3.0, 5.0], [0.2, 0.3], [7.0, 7.0], [-1e-3, 1e3], [0.0, 0.0]] {
+        let mut out = [1.0; 2];
+        layer.run(&x, [None; JOINS], &mut out, &mut Scratch::default());
+        let step = (x[1] - x[0]) / 127.0;
+        for (got, want) in out.iter().zip(x) {
+            assert!((got - want).abs() <= 0.51 * step + 1e-6 * want.abs(), "{got} for {want}");
+        }
+    }
+}
+
+#[test]
+fn no_sum_of_bytes_and_the_largest_weights_is_saturated() {
+    for w in [i8::MIN, i8::MAX] {
+        let (inputs, mut out) = (64, [0.0; 8]);
+        let layer = Linear::int8(inputs, &vec![w; inputs * 8], &[1.0; 8], &[0.0; 8], Activations::Seven, None);
+        let x: Vec<f32> = (0..inputs).map(|i| if i == 0 { 0.0 } else { 127.0 }).collect();
+        layer.run(&x, [None; JOINS], &mut out, &mut Scratch::default());
+        assert_eq!(out, [f32::from(w) * 127.0 * 63.0; 8]);
     }
 }
 
@@ -77,7 +124,12 @@ fn scratch_of_a_larger_layer_is_no_trouble() {
         let q: Vec<i8> = (0..3 * inputs).map(|_| numbers.bits() as i8).collect();
         let x = numbers.rows(rows, inputs);
         let mut got = vec![0.0; rows * 3];
-        Linear::int8(inputs, &q, &[1.0; 3], &[0.5; 3], None).run(&x, [None; JOINS], &mut got, &mut scratch);
+        Linear::int8(inputs, &q, &[1.0; 3], &[0.5; 3], Activations::Sixteen, None).run(
+            &x,
+            [None; JOINS],
+            &mut got,
+            &mut scratch,
+        );
         assert_same(&got, &reference::linear_int8(inputs, &q, &[1.0; 3], &[0.5; 3], None, &x), "a reused scratch");
     }
 }
@@ -103,7 +155,12 @@ fn int8_is_close_to_its_meaning() {
     let (scale, offset) = ([0.01f32, 0.02], [0.3f32, -0.1]);
     let x: Vec<f32> = (0..20).map(|i| (i as f32 * 0.7).cos()).collect();
     let mut out = [0.0; 2];
-    Linear::int8(20, &q, &scale, &offset, None).run(&x, [None; JOINS], &mut out, &mut Scratch::default());
+    Linear::int8(20, &q, &scale, &offset, Activations::Sixteen, None).run(
+        &x,
+        [None; JOINS],
+        &mut out,
+        &mut Scratch::default(),
+    );
     for o in 0..2 {
         let want: f32 = (0..20).map(|i| x[i] * (f32::from(q[o * 20 + i]) * scale[o] + offset[o])).sum();
         assert!((out[o] - want).abs() < 1e-4, "{} for {want}", out[o]);
@@ -124,7 +181,7 @@ fn int4_groups_have_their_own_scale() {
 fn heavy_weights_limit_the_activations_so_that_sums_stay_exact() {
     let q = vec![127i8; 4096];
     let mut out = [0.0];
-    Linear::int8(4096, &q, &[1.0], &[0.0], None).run(
+    Linear::int8(4096, &q, &[1.0], &[0.0], Activations::Sixteen, None).run(
         &vec![1.0; 4096],
         [None; JOINS],
         &mut out,
@@ -135,7 +192,7 @@ fn heavy_weights_limit_the_activations_so_that_sums_stay_exact() {
 
 #[test]
 fn a_value_that_is_not_finite_gives_no_number() {
-    let layer = Linear::int8(2, &[1, 1], &[1.0], &[0.5], None);
+    let layer = Linear::int8(2, &[1, 1], &[1.0], &[0.5], Activations::Sixteen, None);
     for bad in [f32::NAN, f32::INFINITY] {
         let mut out = [0.0];
         layer.run(&[bad, 1.0], [None; JOINS], &mut out, &mut Scratch::default());
@@ -146,7 +203,12 @@ fn a_value_that_is_not_finite_gives_no_number() {
 #[test]
 fn zeros_stay_zero() {
     let mut out = [1.0];
-    Linear::int8(2, &[1, 1], &[1.0], &[0.5], None).run(&[0.0, -0.0], [None; JOINS], &mut out, &mut Scratch::default());
+    Linear::int8(2, &[1, 1], &[1.0], &[0.5], Activations::Sixteen, None).run(
+        &[0.0, -0.0],
+        [None; JOINS],
+        &mut out,
+        &mut Scratch::default(),
+    );
     assert_eq!(out, [0.0]);
 }
 
@@ -228,7 +290,7 @@ fn the_largest_input_rounds_to_the_limit_and_no_further() {
         // One weight of 1: the sum is the rounded input.
         let weight = [i8::MAX; 2].map(|w| if case % 2 == 0 { w } else { 1 });
         let mut got = [0.0; 2];
-        let layer = Linear::int8(1, &weight, &[1.0; 2], &[0.0; 2], None);
+        let layer = Linear::int8(1, &weight, &[1.0; 2], &[0.0; 2], Activations::Sixteen, None);
         layer.run(&[-largest], [None; JOINS], &mut got, &mut Scratch::default());
         let want = reference::linear_int8(1, &weight, &[1.0; 2], &[0.0; 2], None, &[-largest]);
         assert_same(&got, &want, &format!("{largest:e}"));
