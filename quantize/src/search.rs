@@ -14,9 +14,9 @@ mod narrow;
 pub use front::{Found, Goal, Jury, Tried, Wanted};
 pub(crate) use narrow::{SHARE, SHARE_IF_FAST, narrow};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use shared_model::graph::{Graph, Op, ValueId};
+use shared_model::graph::{Graph, Node, Op, Scope, ValueId};
 use shared_model::schema::Schema;
 use shared_model::tensor::Tensor;
 use shared_model::variant::{Variant, VariantName};
@@ -51,6 +51,8 @@ pub struct Search<'a> {
     full: &'a Variant,
     linears: BTreeMap<String, LinearForms>,
     tables: BTreeMap<String, TableForms<'a>>,
+    /// The linears that run once a candidate: none of them is kept in full precision, for that is slow.
+    each_candidate: BTreeSet<String>,
     /// What each tensor in 4 bits alone does to the scores.
     harm: BTreeMap<String, f64>,
 }
@@ -106,7 +108,8 @@ impl<'a> Search<'a> {
         });
         let tables = tables.collect();
         bar.finish_and_clear();
-        let mut search = Self { full, linears, tables, harm: BTreeMap::new() };
+        let each_candidate = each_candidate(&full.graph);
+        let mut search = Self { full, linears, tables, each_candidate, harm: BTreeMap::new() };
         search.measure(&sense.samples, schema, progress)?;
         Ok(search)
     }
@@ -183,8 +186,9 @@ impl<'a> Search<'a> {
                 [bytes, tensor, row].map(|n| u32::try_from(n).expect("tensors are of 4 GiB at most"));
             steps.push(Step { gain: gain as f32, bytes, tensor, row, to });
         };
-        for (tensor, linear) in self.linears.values().enumerate() {
-            for to in first + 1..forms::LINEAR.len() as u8 {
+        for (tensor, (name, linear)) in self.linears.iter().enumerate() {
+            let forms = if self.each_candidate.contains(name) { forms::FULL } else { forms::LINEAR.len() };
+            for to in first + 1..forms as u8 {
                 let [from, at] = [to - 1, to].map(usize::from);
                 let bytes = linear.bytes(at).saturating_sub(linear.bytes(from)).max(1);
                 push(linear.damage(from) - linear.damage(at), bytes, [tensor, 0], to);
@@ -232,6 +236,12 @@ pub(crate) fn roles(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> BTreeM
     let large = |name: &str| matches!(tensors.get(name), Some(Tensor::F32 { data, .. }) if data.len() > SMALL);
     let named = graph.constants().filter(|(_, v)| large(&v.name));
     named.filter_map(|(id, v)| Some((v.name.clone(), role(graph, id)?))).collect()
+}
+
+/// The weights of linears of pair scope.
+fn each_candidate(graph: &Graph) -> BTreeSet<String> {
+    let of_pair = |node: &&Node| node.op == Op::Linear && graph.value(node.output).ty.scope == Scope::Pair;
+    graph.nodes().iter().filter(of_pair).map(|node| graph.value(node.inputs[1]).name.clone()).collect()
 }
 
 /// The one role that every use of a constant has.

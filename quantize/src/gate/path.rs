@@ -8,9 +8,21 @@ use super::bound::is_below;
 use super::tally::Count;
 use super::trace::{Look, MARGINS, Steps, Trace, WIDTHS};
 
-/// The bounds aimed at, as shares of alpha. A certification is a draw of its own: the first aims well below, so that
-/// the sequence does not end before it began, and the last above, because it may be lucky.
-const AIMS: [f64; 10] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2];
+/// The bounds aimed at, as shares of alpha: for what the edge answers, and for all else. A certification is a draw of its
+/// own: the first aims well below, so that the sequence does not end before it began, and the last above, because it may be
+/// lucky. The edge is ahead, for the sequence ends with the first class that fails: an answer that it gives spares a trip.
+const AIMS: [[f64; 2]; 10] = [
+    [0.4, 0.3],
+    [0.5, 0.3],
+    [0.6, 0.4],
+    [0.7, 0.4],
+    [0.8, 0.5],
+    [0.9, 0.6],
+    [0.95, 0.7],
+    [1.0, 0.8],
+    [1.1, 0.9],
+    [1.2, 1.1],
+];
 
 /// What it costs to ask the region, and the origin after it. All candidates cost as much again.
 ///
@@ -30,11 +42,13 @@ pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2
         traces,
     };
     let mut path: Vec<[Steps; 2]> = Vec::new();
-    for aim in AIMS {
-        let passes = |count: Count| {
-            is_below(count.answered as f64 * scale, count.errors as f64 * scale, aim * level.alpha, level.delta)
-        };
-        if let Some(steps) = looks.cheapest(passes)
+    for aims in AIMS {
+        let [edge, region] = aims.map(|aim| {
+            move |count: Count| {
+                is_below(count.answered as f64 * scale, count.errors as f64 * scale, aim * level.alpha, level.delta)
+            }
+        });
+        if let Some(steps) = looks.cheapest(edge, region)
             && path.last() != Some(&steps)
         {
             path.push(steps);
@@ -60,13 +74,13 @@ struct Sent {
 }
 
 impl Looks<'_> {
-    /// The cheapest policy whose classes all pass.
-    fn cheapest(&mut self, passes: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
-        let boldest = (0..MARGINS).find(|i| passes(self.edge.sure(*i)));
+    /// The cheapest policy whose classes all pass: what the edge answers, and what others do.
+    fn cheapest(&mut self, edge: impl Fn(Count) -> bool, region: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
+        let boldest = (0..MARGINS).find(|i| edge(self.edge.sure(*i)));
         let edges = [boldest, None].into_iter().take(1 + usize::from(boldest.is_some()));
         let edges =
             edges.flat_map(|margin| (0..WIDTHS).map(Some).chain([None]).map(move |doubt| Steps { margin, doubt }));
-        let policies = edges.flat_map(|edge| self.regions(edge, &passes));
+        let policies = edges.flat_map(|edge| self.regions(edge, &region));
         policies.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, steps)| steps)
     }
 
