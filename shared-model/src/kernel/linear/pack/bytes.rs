@@ -71,8 +71,8 @@ fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], [f32; ROWS]) {
         let (mut low, mut high, mut nothing) = (first, first, F32x4::zero());
         let mut look = |x: F32x4| {
             (low, high) = (low.min(x), high.max(x));
-            // 0 of every finite number.
-            nothing = nothing + (x - x);
+            // 0, or -0, of every finite number.
+            nothing = nothing + x * F32x4::zero();
         };
         turns::each(chunks.iter(), |x| look(F32x4::load(x)));
         rest.iter().for_each(|x| look(F32x4::splat(*x)));
