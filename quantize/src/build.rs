@@ -19,6 +19,7 @@ use crate::findings::Findings;
 use crate::gate::{Claim, calibrate};
 use crate::import::{ImportError, Imported, import_from};
 use crate::page::PageFile;
+use crate::peer::{Case, Comparison, Feed, compare};
 use crate::progress::Progress;
 use crate::replay::replay;
 use crate::score::{Encoding, Scorer, Set};
@@ -30,7 +31,7 @@ use crate::worker::{self, Preinitialized};
 use crate::write::{self, Place};
 
 /// Calibration requests that the search for bits looks at.
-const SEARCH_REQUESTS: usize = 256;
+pub(crate) const SEARCH_REQUESTS: usize = 256;
 /// The sizes of answers that are certified when nothing is said.
 pub(crate) const KS: [u32; 5] = [1, 5, 10, 20, 50];
 
@@ -98,6 +99,9 @@ pub struct Options {
     /// Also write what was found out as a page of HTML.
     #[arg(long)]
     pub report: Option<PathBuf>,
+    /// What the variants are compared with.
+    #[command(flatten)]
+    pub comparison: Comparison,
 }
 
 impl Options {
@@ -141,6 +145,7 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     catalog.check(&schema).map_err(|e| SourceError::file(&options.catalog, e))?;
     let encoding = Encoding { schema: &schema, catalog: &catalog };
     let unsplit = Work::of(&imported.graph);
+    let feed = Feed::of(&imported, &schema).map_err(|e| Failure::scorer(&options.model, e.into()))?;
     let (full, check) = checked(&options.model, imported, &specs, encoding, &options.calibration, progress)?;
     let Quantized { variants, front, missed, sensitivity } = quantize(options, full, encoding, progress)?;
     let scorers = scorers(options, &variants, &schema)?;
@@ -151,7 +156,8 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     };
     drop(scorers);
     let link = variants[REFERENCE].graph.link();
-    let evaluations = evaluate(&judged.requests, &Terms { k: reported(&options.k), link, catalog: &catalog });
+    let terms = Terms { k: reported(&options.k), link, catalog: &catalog };
+    let evaluations = evaluate(&judged.requests, &terms);
     let replays = replay(&policies, &judged.requests);
     let mut manifest = Manifest::new(schema.model(), &options.version, options.serial, &features);
     policies.clone_into(&mut manifest.policies);
@@ -175,6 +181,10 @@ pub fn run(options: &Options, progress: &Progress) -> Result<Built, Failure> {
     }
     let workers = found.preinitialize(worker.as_ref(), &schema, &mut files)?;
     place.fill(manifest, &files)?;
+    drop(files);
+    let (model, calibration) = (&options.model, &options.calibration);
+    let case = Case { model, feed: &feed, encoding, calibration, files: judged_on, judged, terms };
+    let findings = compare(&options.comparison, case, findings, progress);
     page.map(|page| page.fill(&findings)).transpose()?;
     Ok(Built { findings, workers })
 }

@@ -20,6 +20,7 @@ use shared_model::variant::VariantName;
 
 use crate::build::REFERENCE;
 use crate::gate::interval_by_user;
+use crate::ranker::{Form, Ranker};
 use crate::score::Scored;
 use cohort::Group;
 use look::Mean;
@@ -40,11 +41,11 @@ pub struct Terms<'a> {
     pub catalog: &'a Catalog,
 }
 
-/// The quality of one variant on one request file.
+/// The quality of one variant, or of a peer, on one request file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Whose.
-    pub variant: VariantName,
+    pub variant: Ranker,
     /// Requests with more candidates than k.
     pub requests: u64,
     /// The size of the answer.
@@ -126,12 +127,28 @@ impl Evaluation {
 /// Evaluates every variant, in the order of [`VariantName::ALL`]: that of the scores of a request.
 #[must_use]
 pub fn evaluate(requests: &[Scored], terms: &Terms<'_>) -> Vec<Evaluation> {
+    evaluate_each(requests, VariantName::ALL.map(Ranker::Variant).into_iter().enumerate(), terms)
+}
+
+/// Evaluates forms of a peer, whose scores of a request come after those of the variants.
+#[must_use]
+pub(crate) fn evaluate_peers(requests: &[Scored], forms: &[Form], terms: &Terms<'_>) -> Vec<Evaluation> {
+    let after = VariantName::ALL.len();
+    evaluate_each(requests, (after..).zip(forms.iter().copied().map(Ranker::Peer)), terms)
+}
+
+/// Evaluates those whose scores are at these places of a request's.
+fn evaluate_each(
+    requests: &[Scored],
+    rankers: impl Iterator<Item = (usize, Ranker)>,
+    terms: &Terms<'_>,
+) -> Vec<Evaluation> {
     let looks = |own: usize| -> Vec<Look> {
         requests.par_iter().map(|r| Look::new(r, own, REFERENCE, terms.k as usize)).collect()
     };
     let reference = looks(REFERENCE);
     let groups = cohort::groups(requests, terms.catalog);
-    let one = |(own, variant): (usize, &VariantName)| {
+    let one = |(own, variant)| {
         let looks = if own == REFERENCE { None } else { Some(looks(own)) };
         let side = Side { own: looks.as_deref().unwrap_or(&reference), reference: &reference, requests };
         let (all, others) = (side.part(|_| true), looks.is_some());
@@ -146,7 +163,7 @@ pub fn evaluate(requests: &[Scored], terms: &Terms<'_>) -> Vec<Evaluation> {
         };
         let (requests, agreement) = all.agreement();
         Evaluation {
-            variant: *variant,
+            variant,
             requests,
             k: terms.k,
             relevance: relevance.map(|[hit_rate, ndcg, auc, loss]| Relevance {
@@ -163,7 +180,7 @@ pub fn evaluate(requests: &[Scored], terms: &Terms<'_>) -> Vec<Evaluation> {
             cohorts: groups.iter().filter(|_| others).map(cohort).collect(),
         }
     };
-    VariantName::ALL.iter().enumerate().map(one).collect()
+    rankers.map(one).collect()
 }
 
 /// All requests, as a variant and the reference rank them.

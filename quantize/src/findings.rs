@@ -16,6 +16,8 @@ use crate::build::REFERENCE;
 use crate::check::Checked;
 use crate::evaluate::Evaluation;
 use crate::inspect::{GraphSummary, summary};
+use crate::peer::Compared;
+use crate::ranker::Ranker;
 use crate::replay::Replay;
 use crate::score::Set;
 use crate::search::Tried;
@@ -45,7 +47,7 @@ pub struct Findings {
     pub users: usize,
     /// Gate and evaluation requests that a tier would send up unscored.
     pub skipped: usize,
-    /// What each variant takes.
+    /// What each variant takes; after them, what a peer's forms of the model take.
     pub sizes: Vec<Size>,
     /// The model in numbers.
     pub graph: GraphSummary,
@@ -55,7 +57,7 @@ pub struct Findings {
     pub front: Vec<Tried>,
     /// What was wanted of it and is not reached.
     pub missed: Option<String>,
-    /// How well each variant ranks.
+    /// How well each variant ranks; after them, how well a peer's forms of the model do.
     pub evaluations: Vec<Evaluation>,
     /// What each quantized variant would answer alone, and how well.
     pub curves: Vec<Curve>,
@@ -63,6 +65,8 @@ pub struct Findings {
     pub deviations: Vec<Deviation>,
     /// The requests that each quantized variant changes most.
     pub changed: Vec<Changed>,
+    /// The peer that the variants are compared with; `None` unless asked for.
+    pub compared: Option<Compared>,
     /// When a tier may answer.
     pub policies: Vec<Policy>,
     /// What each policy does on the requests judged with; none unless asked for.
@@ -73,7 +77,7 @@ pub struct Findings {
 #[derive(Clone, Debug, Serialize)]
 pub struct Size {
     /// Whose.
-    pub variant: VariantName,
+    pub variant: Ranker,
     /// Its bytes.
     pub bytes: usize,
     /// Their share of those of f32.
@@ -106,6 +110,7 @@ impl Findings {
             curves: quantized().map(|(own, name)| coverage::curve(requests, own, name, k)).collect(),
             deviations: quantized().filter_map(|(own, name)| deviation::deviation(requests, own, name)).collect(),
             changed: quantized().flat_map(|(own, name)| changed::changed(requests, own, name, k)).collect(),
+            compared: None,
             policies: manifest.policies.clone(),
             replays: Vec::new(),
         }
@@ -132,7 +137,7 @@ fn sizes(variants: &[Variant]) -> Vec<Size> {
     let full = variants[REFERENCE].tensor_bytes().max(1) as f64;
     let size = |v: &Variant| {
         let bytes = v.tensor_bytes();
-        Size { variant: v.name, bytes, share: bytes as f64 / full }
+        Size { variant: v.name.into(), bytes, share: bytes as f64 / full }
     };
     variants.iter().map(size).collect()
 }

@@ -14,6 +14,7 @@ use crate::check::Checked;
 use crate::delta::Made;
 use crate::findings::Findings;
 use crate::inspect::{GraphSummary, Inspected};
+use crate::peer::Missing;
 use crate::replay::Replay;
 use crate::schema_check::SchemaChecked;
 use crate::simulate::Simulated;
@@ -48,6 +49,10 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
             "import checked against tract on {requests} requests: largest difference {:.1e} on the output, {:.1e} relative on the score",
             difference.absolute, difference.relative
         );
+    }
+    if let Some(compared) = &findings.compared {
+        text.extend(compared.with().map(|said| format!("compared with {said}\n")));
+        text.extend(compared.missing.iter().map(|Missing { what, reason }| format!("no {what}: {reason}\n")));
     }
     for policy in &findings.policies {
         let _ = writeln!(text, "{}", sentence(policy));

@@ -96,6 +96,14 @@ pub struct Line {
     pub relevant: Vec<usize>,
 }
 
+impl Line {
+    /// Whether a tier scores it: it has candidates, all in the catalog, and breaks no rule of the schema.
+    #[must_use]
+    pub fn is_scored(&self) -> bool {
+        !(self.prepared.is_empty() || self.prepared.has_unknown_items() || self.prepared.breaks_a_rule())
+    }
+}
+
 impl Encoding<'_> {
     /// The first `limit` lines of a request file.
     ///
@@ -124,6 +132,27 @@ impl Encoding<'_> {
             }
         }
         kept.par_iter().map(|(number, bytes)| self.line(path, *number, bytes)).collect()
+    }
+
+    /// The lines of a request file that a tier scores, in batches.
+    ///
+    /// # Errors
+    /// Names file, line and field, here or in place of a batch.
+    pub(crate) fn batches(
+        &self,
+        path: &Path,
+    ) -> Result<impl Iterator<Item = Result<Vec<Line>, SourceError>>, SourceError> {
+        let mut lines = Lines::open(path)?;
+        let encoded = |batch: Vec<(usize, Vec<u8>)>| {
+            let mut batch =
+                batch.par_iter().map(|(n, bytes)| self.line(path, *n, bytes)).collect::<Result<Vec<_>, _>>()?;
+            batch.retain(Line::is_scored);
+            Ok(batch)
+        };
+        Ok(std::iter::from_fn(move || match lines.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>() {
+            Ok(batch) if batch.is_empty() => None,
+            batch => Some(batch.and_then(encoded)),
+        }))
     }
 
     /// Scores a whole request file by each of `scorers`.
@@ -179,10 +208,10 @@ impl Encoding<'_> {
         scorers: &[&Scorer],
         arenas: &mut [Arena],
     ) -> Result<Option<Scored>, SourceError> {
-        let Line { number, request, prepared, relevant } = line;
-        if prepared.is_empty() || prepared.has_unknown_items() || prepared.breaks_a_rule() {
+        if !line.is_scored() {
             return Ok(None);
         }
+        let Line { number, request, prepared, relevant } = line;
         let scores = scorers.iter().zip(arenas).map(|(scorer, arena)| {
             let scores = scorer.score(arena, &prepared).map_err(|e| SourceError::line(path, number, e))?;
             match topk::first_nan(&scores) {

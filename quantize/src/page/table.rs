@@ -1,10 +1,9 @@
 //! Tables, whose cells may hold a bar or an interval beside their number.
 
-use shared_model::variant::VariantName;
-
 use super::format::{percent, span};
 use super::html::Html;
 use crate::evaluate::Ratio;
+use crate::ranker::Ranker;
 
 /// A cell.
 #[derive(Clone, Debug)]
@@ -17,8 +16,8 @@ pub(super) enum Cell {
     Name(String),
     /// Digits, to the right.
     Number(String),
-    /// A variant, by its colour.
-    Variant(VariantName),
+    /// A variant or a peer, by its colour.
+    Ranker(Ranker),
     /// A number with a smaller remark after it.
     Noted(String, String),
     /// Bars of these shares of the column, each with the class that gives its colour.
@@ -29,7 +28,8 @@ pub(super) enum Cell {
     Ratio(Option<Ratio>, Scale),
 }
 
-/// The range of a column of ratios; 1 is always in it.
+/// The range of a column of the variants' ratios; 1 is always in it. A peer's may be beyond: were it as wide as that needs,
+/// nothing could be seen of the variants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     low: f64,
@@ -37,16 +37,17 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    pub(super) fn of(ratios: impl Iterator<Item = Option<Ratio>>) -> Self {
-        let ends = ratios.flatten().flat_map(|r| r.interval.unwrap_or([r.ratio; 2]));
+    pub(super) fn of(ratios: impl Iterator<Item = (Ranker, Option<Ratio>)>) -> Self {
+        let ours = ratios.filter_map(|(ranker, ratio)| ratio.filter(|_| !ranker.is_peer()));
+        let ends = ours.flat_map(|r| r.interval.unwrap_or([r.ratio; 2]));
         let (low, high) = ends.fold((1.0f64, 1.0f64), |(low, high), end| (low.min(end), high.max(end)));
         let room = (0.06 * (high - low)).max(1e-4);
         Self { low: low - room, high: high + room }
     }
 
-    /// In hundredths of the width.
+    /// In hundredths of the width; at its end, if it is beyond.
     fn at(self, ratio: f64) -> f64 {
-        100.0 * (ratio - self.low) / (self.high - self.low)
+        100.0 * ((ratio - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 }
 
@@ -72,7 +73,7 @@ pub(super) fn table(h: &mut Html, heads: &[&str], rows: &[Vec<Cell>]) {
 
 fn class(cell: &Cell) -> &'static str {
     match cell {
-        Cell::Text(_) | Cell::Remarked(..) | Cell::Name(_) | Cell::Variant(_) => "",
+        Cell::Text(_) | Cell::Remarked(..) | Cell::Name(_) | Cell::Ranker(_) => "",
         Cell::Items(_) => "items",
         Cell::Number(_) | Cell::Noted(..) => "number",
         Cell::Bars(_) => "bars",
@@ -84,7 +85,7 @@ fn write(h: &mut Html, cell: &Cell) {
     h.tag("td", &[("class", class(cell))], |h| match cell {
         Cell::Text(text) | Cell::Number(text) => h.text(text),
         Cell::Name(name) => h.leaf("code", &[], name),
-        Cell::Variant(variant) => swatch(h, *variant),
+        Cell::Ranker(ranker) => swatch(h, *ranker),
         Cell::Remarked(said, note) | Cell::Noted(said, note) => {
             h.text(said);
             h.leaf("small", &[], note);
@@ -108,10 +109,11 @@ fn write(h: &mut Html, cell: &Cell) {
     });
 }
 
-/// A variant's name behind its colour.
-pub(super) fn swatch(h: &mut Html, variant: VariantName) {
-    h.leaf("i", &[("class", &format!("swatch {}", variant.as_str()))], "");
-    h.text(variant.as_str());
+/// A name behind its colour.
+pub(super) fn swatch(h: &mut Html, ranker: impl Into<Ranker>) {
+    let ranker = ranker.into();
+    h.leaf("i", &[("class", &format!("swatch {}", ranker.colour()))], "");
+    h.text(ranker.as_str());
 }
 
 /// The number, and below it a whisker beside the line of f32.

@@ -7,8 +7,12 @@ use shared_model::schema::Schema;
 use shared_model::variant::{Variant, VariantName};
 
 use super::*;
-use crate::evaluate::{Terms, evaluate};
+use crate::check::Difference;
+use crate::evaluate::{Evaluation, Terms, evaluate};
+use crate::findings::Size;
 use crate::gate::{Claim, calibrate};
+use crate::peer::{Compared, Missing};
+use crate::ranker::{Form, Ranker};
 use crate::replay::replay;
 use crate::score::{MessageSize, Scored, Set};
 use crate::split::Work;
@@ -114,6 +118,24 @@ fn a_page_is_well_formed_and_has_every_section() {
     for said in ["600 requests of 600 users", "3 more were left out", "new users", "head items", "line 1", "90"] {
         assert!(text.contains(said), "{said}");
     }
+}
+
+#[test]
+fn a_peer_stands_beside_the_variants() {
+    let mut findings = findings("u", true);
+    let variant = Ranker::Peer(Form::Int8Dynamic);
+    findings.sizes.push(Size { variant, bytes: 2048, share: 0.25 });
+    findings.evaluations.push(Evaluation { variant, ..findings.evaluations[0].clone() });
+    findings.compared = Some(Compared {
+        peer: "onnxruntime 1.0".to_owned(),
+        difference: Some(Difference::default()),
+        missing: vec![Missing { what: "onnxruntime int8 static".to_owned(), reason: HOSTILE.to_owned() }],
+    });
+    let (tags, text) = parsed(&page(&findings).unwrap()).unwrap();
+    assert_eq!(text.matches("onnxruntime int8 dynamic").count(), 4 + 2, "a tile, two tables, and a row a cohort");
+    assert!(text.contains("25.00 % of f32") && text.contains("onnxruntime 1.0, whose full precision"), "{text}");
+    assert!(text.contains("onnxruntime int8 static: &lt;script&gt;"), "{text}");
+    assert!(tags.contains(&("i".into(), "class=\"swatch peer\"".into())));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use clap::Parser;
 use quantize::build::{self, Built};
 use quantize::evaluate::Evaluation;
+use quantize::peer::Comparison;
 use quantize::progress::Progress;
 use quantize::replay::{Replay, Share};
 use quantize::search::Goal;
@@ -154,6 +155,7 @@ fn built(options: &Options, model: &str, kind: &str, edge_share: Option<f64>) ->
             min_agreement: None,
             k: vec![K],
             report: None,
+            comparison: Comparison::default(),
         },
         &Progress::shown(),
     )?;
@@ -203,8 +205,8 @@ fn answered(replay: &Replay, classes: &[Class]) -> f64 {
 
 fn of_variant(name: &str, model: &str, built: &Built, variant: VariantName) -> Result<Vec<Row>, Error> {
     let findings = &built.findings;
-    let size = findings.sizes.iter().find(|s| s.variant == variant).ok_or("every variant has a size")?;
-    let of = |e: &&Evaluation| e.variant == variant;
+    let size = findings.sizes.iter().find(|s| s.variant == variant.into()).ok_or("every variant has a size")?;
+    let of = |e: &&Evaluation| e.variant == variant.into();
     let evaluation = findings.evaluations.iter().find(of).ok_or("every variant is judged")?;
     let row = |what: &str, value| Row::new(&format!("{name}_{what}"), model, "share", value);
     let beside = evaluation.beside.as_ref();

@@ -1,13 +1,12 @@
 //! How well the variants rank, and where they do not.
 
-use shared_model::variant::VariantName;
-
 use crate::evaluate::{Beside, Evaluation, Ratio, Relevance};
 use crate::findings::{Change, Changed, Findings};
 use crate::page::chart::{self, ChartError};
 use crate::page::format::{grouped, percent, span};
 use crate::page::html::Html;
 use crate::page::table::{Cell, Scale, swatch, table};
+use crate::ranker::Ranker;
 
 pub(in crate::page) fn quality(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
     let Some(first) = findings.evaluations.first() else { return Ok(()) };
@@ -26,7 +25,7 @@ pub(in crate::page) fn quality(h: &mut Html, findings: &Findings) -> Result<(), 
     };
     let row = |e: &Evaluation| {
         vec![
-            Cell::Variant(e.variant),
+            Cell::Ranker(e.variant),
             Cell::Noted(percent(e.agreement), e.agreement_interval.map_or(String::new(), span)),
             Cell::Number(format!("{:.4}", e.overlap)),
             Cell::Number(format!("{:.4}", e.regret)),
@@ -40,7 +39,7 @@ pub(in crate::page) fn quality(h: &mut Html, findings: &Findings) -> Result<(), 
     let heads = ["variant", "agreement", "overlap", "regret", &hits, &ndcg, "AUC", "log loss"];
     table(h, &heads, &findings.evaluations.iter().map(row).collect::<Vec<_>>());
 
-    let beside: Vec<(VariantName, Beside)> =
+    let beside: Vec<(Ranker, Beside)> =
         findings.evaluations.iter().filter_map(|e| Some((e.variant, e.beside?))).collect();
     if beside.is_empty() {
         h.leaf("p", &[("class", "note")], "No request names a relevant item: there is nothing to say of relevance.");
@@ -53,11 +52,14 @@ pub(in crate::page) fn quality(h: &mut Html, findings: &Findings) -> Result<(), 
         "Means as shares of f32's on the same requests, with 95 % intervals of 1000 bootstrap samples of whole users. The \
          upright line is f32, on a scale of its own in each column; an interval that ends before it is drawn in red.",
     );
+    if beside.iter().any(|(ranker, _)| ranker.is_peer()) {
+        h.leaf("p", &[], "The scales are the variants'; what a peer has beyond them is drawn at their end.");
+    }
     let of = [|b: &Beside| b.hit_rate, |b: &Beside| b.ndcg, |b: &Beside| b.auc];
-    let scales = of.map(|f| Scale::of(beside.iter().map(|(_, b)| f(b))));
-    let row = |(variant, b): &(VariantName, Beside)| {
+    let scales = of.map(|f| Scale::of(beside.iter().map(|(ranker, b)| (*ranker, f(b)))));
+    let row = |(variant, b): &(Ranker, Beside)| {
         let cells = of.iter().zip(scales).map(|(f, scale)| Cell::Ratio(f(b), scale));
-        std::iter::once(Cell::Variant(*variant)).chain(cells).collect()
+        std::iter::once(Cell::Ranker(*variant)).chain(cells).collect()
     };
     table(h, &["variant", &hits, &ndcg, "AUC"], &beside.iter().map(row).collect::<Vec<_>>());
     Ok(())
@@ -92,12 +94,12 @@ pub(in crate::page) fn cohorts(h: &mut Html, findings: &Findings) -> Result<(), 
          and head are requests whose relevant items are of the less and of the more popular half of the catalog.",
     );
     let of = |b: Option<Beside>, f: fn(&Beside) -> Option<Ratio>| b.as_ref().and_then(f);
-    let ndcg = Scale::of(all().map(|(_, c)| of(c.beside, |b| b.ndcg)));
-    let auc = Scale::of(all().map(|(_, c)| of(c.beside, |b| b.auc)));
+    let ndcg = Scale::of(all().map(|(ranker, c)| (ranker, of(c.beside, |b| b.ndcg))));
+    let auc = Scale::of(all().map(|(ranker, c)| (ranker, of(c.beside, |b| b.auc))));
     let rows: Vec<Vec<Cell>> = all()
         .map(|(variant, c)| {
             vec![
-                Cell::Variant(variant),
+                Cell::Ranker(variant),
                 Cell::Remarked(c.cohort.as_str().to_owned(), c.what.clone()),
                 Cell::Number(grouped(c.requests)),
                 Cell::Noted(percent(c.agreement), c.agreement_interval.map_or(String::new(), span)),

@@ -8,13 +8,14 @@ use crate::page::chart::ChartError;
 use crate::page::format::{bytes, grouped, percent, span};
 use crate::page::html::Html;
 use crate::page::table::swatch;
+use crate::peer::Missing;
+use crate::ranker::Ranker;
 
 pub(in crate::page) fn summary(h: &mut Html, findings: &Findings) -> Result<(), ChartError> {
-    h.tag("div", &[("class", "tiles")], |h| {
-        for (size, evaluation) in findings.sizes.iter().zip(&findings.evaluations) {
-            tile(h, size, evaluation);
-        }
-    });
+    let all: Vec<(&Size, &Evaluation)> = findings.sizes.iter().zip(&findings.evaluations).collect();
+    for row in all.chunk_by(|(a, _), (b, _)| a.variant.is_peer() == b.variant.is_peer()) {
+        h.tag("div", &[("class", "tiles")], |h| row.iter().for_each(|(size, evaluation)| tile(h, size, evaluation)));
+    }
     let graph = &findings.graph;
     h.tag("dl", &[], |h| {
         fact(h, "judged on", &judged(findings));
@@ -27,6 +28,12 @@ pub(in crate::page) fn summary(h: &mut Html, findings: &Findings) -> Result<(), 
                 check.requests, difference.absolute, difference.relative
             );
             fact(h, "checked against tract", &said);
+        }
+        if let Some(compared) = &findings.compared {
+            compared.with().into_iter().for_each(|said| fact(h, "compared with", &said));
+            for Missing { what, reason } in &compared.missing {
+                fact(h, "not compared", &format!("{what}: {reason}"));
+            }
         }
     });
     Ok(())
@@ -45,13 +52,13 @@ fn judged(findings: &Findings) -> String {
 
 /// What a variant takes, and the two numbers that say whether it will do.
 fn tile(h: &mut Html, size: &Size, e: &Evaluation) {
-    h.tag("div", &[("class", &format!("tile {}", size.variant.as_str()))], |h| {
+    h.tag("div", &[("class", &format!("tile {}", size.variant.colour()))], |h| {
         h.tag("h3", &[], |h| {
             swatch(h, size.variant);
-            h.leaf("small", &[], size.variant.tier().as_str());
+            h.leaf("small", &[], size.variant.place());
         });
         h.leaf("strong", &[], &bytes(size.bytes));
-        if size.variant == VariantName::F32 {
+        if size.variant == Ranker::Variant(VariantName::F32) {
             h.leaf("p", &[], "the reference");
             if let Some(r) = e.relevance {
                 h.leaf("p", &[], &format!("NDCG@{} {:.4}, AUC {:.4}", e.k, r.ndcg, r.auc));
