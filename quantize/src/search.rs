@@ -4,7 +4,7 @@
 //! dependence on it (`Sense`); that gives each form an expected damage. A linear has one number of bits, a row of a table
 //! its own: of a catalog, a few items are near a boundary time and again, and most never. What is expected is set right by
 //! what one tensor in 4 bits is seen to do. From the fewest bits allowed, the steps that save the most damage a byte are
-//! taken until the bytes are spent. Last, layers that are hardly felt take their inputs in 7 bits ([`narrow`]).
+//! taken until the bytes are spent. Last, layers that are hardly felt take their inputs in 7 bits (`narrow`).
 
 mod forms;
 mod front;

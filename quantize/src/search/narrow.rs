@@ -118,7 +118,7 @@ mod tests {
         let (user, item) = (b.input("u", ids(Scope::Request)).unwrap(), b.input("i", ids(Scope::Item)).unwrap());
         let square = vec![WIDTH, WIDTH];
         let shapes =
-            [("rows", vec![64, WIDTH]), ("first", square.clone()), ("second", square), ("last", vec![1, WIDTH])];
+            [("rows", vec![80, WIDTH]), ("first", square.clone()), ("second", square), ("last", vec![1, WIDTH])];
         let [rows, first, second, last] =
             shapes.clone().map(|(name, shape)| b.constant(name, DType::F32, &shape).unwrap());
         let [user, item] = [user, item].map(|id| b.push("row", Op::Embedding, &[rows, id]).unwrap());
@@ -165,7 +165,7 @@ mod tests {
             prepared: prepare(schema, &catalog, &request(user)).unwrap(),
             weights: (0..20).map(|i| 1.0 / f64::from(i + 1)).collect(),
         };
-        (0..8).map(sample).collect()
+        (0..40).map(sample).collect()
     }
 
     /// In 8 bits, which of its layers are narrowed.
