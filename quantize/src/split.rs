@@ -4,15 +4,17 @@
 //! ```text
 //! gelu     an activation that is spelled out is one op
 //! behind   a linear after a sum over rows goes behind it
+//! adjoint  a linear in a product that ends in one number goes to the other side of the product
 //! scope    values that lie beside each other are kept apart by scope for as long as ops let them
 //! pooling  a weighted sum is a product of matrices
 //! narrow   a product of few columns is turned around
 //! ```
 //!
 //! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for
-//! rounding. Of `behind` and `scope`, one that does not lower the work is dropped. Splitting comes before quantizing: what
-//! is measured is the plan that ships.
+//! rounding. Of `behind`, `adjoint` and `scope`, one that does not lower the work is dropped. Splitting comes before
+//! quantizing: what is measured is the plan that ships.
 
+mod adjoint;
 mod attend;
 mod behind;
 mod draft;
@@ -52,12 +54,16 @@ type Pass = fn(&Model) -> Result<Model, GraphError>;
 /// # Errors
 /// A value would be larger than a graph allows.
 pub fn split(model: Model) -> Result<Model, GraphError> {
-    let passes: [Pass; 2] = [behind::pass, scope::pass];
+    // What turning around saves shows once scopes are apart, so both ways are tried from the same model.
+    let choices: [&[Pass]; 2] = [&[behind::pass], &[scope::pass, |model| scope::pass(&adjoint::pass(model)?)]];
     let mut best = gelu::pass(&model)?;
-    for pass in passes {
-        let tried = pass(&best)?;
-        if Work::of(&tried.graph).a_candidate() < Work::of(&best.graph).a_candidate() {
-            best = tried;
+    for passes in choices {
+        // One that would make a value too large is not taken.
+        let tried: Vec<Model> = passes.iter().filter_map(|pass| pass(&best).ok()).collect();
+        for tried in tried {
+            if Work::of(&tried.graph).a_candidate() < Work::of(&best.graph).a_candidate() {
+                best = tried;
+            }
         }
     }
     narrow::pass(&pooling::pass(&best)?)
