@@ -85,6 +85,53 @@ fn a_pre_initialized_worker_takes_the_same_steps_as_one_that_is_loaded() {
 }
 
 #[test]
+fn a_worker_that_has_answered_asks_nothing_of_its_heap() {
+    let parts = Parts::of(Tier::Edge);
+    let own = Worker::compile(parts.files.worker.as_ref().unwrap(), BOUNDS).unwrap();
+    let mut guest = own.start(Tier::Edge, LIMITS, &parts.terms, None).unwrap();
+    let calls: Vec<Vec<u8>> = eval(50)
+        .into_iter()
+        .map(|case| {
+            let request = decode(case.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
+            to_cbor(&Call { request, below: None, part: None })
+        })
+        .collect();
+    let mut rank = |call: &[u8]| {
+        let step = from_cbor(guest.rank(call).unwrap()).unwrap();
+        if let Step::Escalate { held, .. } = step {
+            guest.resume(&to_cbor(&(minicbor::bytes::ByteVec::from(held), Outcome::Gone))).unwrap();
+        }
+        guest.allocations().unwrap()
+    };
+    let mut all = || calls.iter().map(|call| rank(call)).collect::<Vec<u64>>();
+    let (once, again) = (all(), all());
+    assert_ne!(once[0], 0, "it counts");
+    let last = *once.last().unwrap();
+    assert!(last - once[0] < 20, "{} times more after the first request: {once:?}", last - once[0]);
+    assert!(again.iter().all(|asked| *asked == last), "{again:?} after {last}");
+}
+
+#[test]
+fn a_worker_that_has_declined_a_message_first_asks_nothing_of_its_heap_either() {
+    let parts = Parts::of(Tier::Edge);
+    let own = Worker::compile(parts.files.worker.as_ref().unwrap(), BOUNDS).unwrap();
+    let mut guest = own.start(Tier::Edge, LIMITS, &parts.terms, None).unwrap();
+    let mut requests = eval(4);
+    requests.insert(0, crate::requests::with(requests[0].clone(), serde_json::json!({ "tier": "origin" })));
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        assert!(guest.rank(b"no call").is_err());
+        for request in &requests {
+            let request = decode(request.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
+            guest.rank(&to_cbor(&Call { request, below: None, part: None })).unwrap();
+        }
+        asked.push(guest.allocations().unwrap());
+    }
+    // The text of an error is the heap's.
+    assert!(asked[2] - asked[1] <= 4, "{asked:?}");
+}
+
+#[test]
 fn what_has_loaded_has_no_code_that_loads() {
     let (plain, parts) = (plain(), Parts::of(Tier::Edge));
     let own = Worker::compile(parts.files.worker.as_ref().unwrap(), BOUNDS).unwrap();

@@ -9,6 +9,7 @@
 //! rung_rank(len)   -> reply      takes the input as a `Call`
 //! rung_resume(len) -> reply      takes the input as `[held, Outcome]`
 //! rung_error()     -> reply      the text of the last failure; after a trap, that of the panic
+//! rung_allocations() -> count    how often the heap was asked for memory so far
 //! ```
 //!
 //! A status is 0 when all is well. A reply is `address << 32 | length`, valid until the next call; 0 is a failure. The
@@ -18,11 +19,16 @@
 
 #![expect(unsafe_code, reason = "`no_mangle` is an unsafe attribute; there is no unsafe block")]
 
+use std::alloc::System;
 use std::cell::RefCell;
 
 use shared_model::ladder::ABI_VERSION;
 
+use crate::region::Region;
 use crate::worker::{Part, Worker, WorkerError};
+
+#[global_allocator]
+static MEMORY: Region<System> = Region::new(System);
 
 /// A module has one worker. It has no threads either, so this is a plain static.
 struct State {
@@ -99,19 +105,28 @@ extern "C" fn rung_error() -> u64 {
     ERROR.with_borrow(|text| reply(text.as_bytes()))
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn rung_allocations() -> u64 {
+    MEMORY.asked()
+}
+
 fn answer(len: u32, verb: impl FnOnce(&mut Worker, &[u8]) -> Result<Vec<u8>, WorkerError>) -> u64 {
     STATE.with_borrow_mut(|State { worker, input, reply: last }| {
         let input = &input[..input.len().min(len as usize)];
-        match verb(worker, input) {
+        let reply = match MEMORY.call(|| verb(worker, input)) {
             Ok(bytes) => {
-                *last = bytes;
+                // The step is the call's; what the host reads outlives it.
+                last.clear();
+                last.extend_from_slice(&bytes);
                 reply(last)
             }
             Err(error) => {
                 tell(error.to_string());
                 0
             }
-        }
+        };
+        MEMORY.settle();
+        reply
     })
 }
 

@@ -15,6 +15,8 @@
 
 #[cfg(all(feature = "pop", target_arch = "wasm32"))]
 mod abi;
+#[cfg(any(test, all(feature = "pop", target_arch = "wasm32")))]
+mod region;
 #[cfg(feature = "web")]
 pub mod web;
 mod worker;

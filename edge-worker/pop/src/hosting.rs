@@ -61,4 +61,12 @@ impl Guest {
     pub fn memory_bytes(&self) -> usize {
         self.0.memory_bytes()
     }
+
+    /// How often it has asked its heap for memory so far: no more once it has answered requests like those to come.
+    ///
+    /// # Errors
+    /// It does not count, or fails.
+    pub fn allocations(&mut self) -> Result<u64, GuestFault> {
+        self.0.allocations()
+    }
 }

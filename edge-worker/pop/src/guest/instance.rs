@@ -150,6 +150,15 @@ impl Instance {
         self.memory.data_size(&self.store)
     }
 
+    /// How often it has asked its heap for memory.
+    ///
+    /// # Errors
+    /// It does not count, or fails.
+    pub(crate) fn allocations(&mut self) -> Result<u64, GuestFault> {
+        let export = export(&mut self.store, &self.instance, "rung_allocations")?;
+        self.call("rung_allocations", &export, (), self.limits.call)
+    }
+
     fn reply(&mut self, name: &'static str, verb: &TypedFunc<u32, u64>, message: &[u8]) -> Result<&[u8], GuestFault> {
         let len = self.write(message, self.limits.call)?;
         let reply = self.call(name, verb, len, self.limits.call)?;

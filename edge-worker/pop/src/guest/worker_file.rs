@@ -49,6 +49,7 @@ fn the_worker_exports_its_abi_and_no_more() {
     let expected = [
         "memory",
         "rung_abi",
+        "rung_allocations",
         "rung_begin",
         "rung_error",
         "rung_input",
