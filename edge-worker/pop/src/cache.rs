@@ -40,7 +40,7 @@ const REFRESHES: usize = 8;
 /// What is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// Bytes of all answers together; the least recently asked for go first.
+    /// Bytes of all answers together; the least recently asked for go first, in each of up to sixteen parts by key.
     pub max_bytes: usize,
     /// How long an answer is fresh.
     pub ttl: Duration,

@@ -250,8 +250,10 @@ impl CacheMetrics {
         self.lookups.get_or_create(&Outcome { outcome }).inc();
     }
 
-    pub(crate) fn holds(&self, bytes: usize) {
-        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// A part of the answers had so many bytes, and now has others.
+    pub(crate) fn holds(&self, before: usize, now: usize) {
+        let bytes = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.bytes.inc_by(bytes(now) - bytes(before));
     }
 }
 

@@ -1,4 +1,6 @@
 //! Who computes and who waits: at most one computation for one key is in flight.
+//!
+//! Keys are spread over parts of the board that are locked apart, so that cores do not wait for each other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +15,22 @@ use super::key::Key;
 use super::store::{Kept, Store};
 use crate::metrics::CacheMetrics;
 
+/// The most parts that a board has.
+const MAX_PARTS: usize = 16;
+/// The least bytes of a part, unless it is the only one: far more than an answer.
+const MIN_PART_BYTES: usize = 4 << 20;
+
 /// The answers that are there and the computations under way; a clone is the same board.
 #[derive(Clone)]
 pub(super) struct Board {
-    state: Arc<Mutex<State>>,
+    parts: Arc<[Mutex<State>]>,
     metrics: CacheMetrics,
 }
 
 struct State {
     store: Store,
+    /// The bytes of it that the metrics know of.
+    told: usize,
     flights: HashMap<Key, watch::Receiver<Progress>>,
 }
 
@@ -69,14 +78,18 @@ pub(super) struct Lead {
 
 impl Board {
     pub(super) fn new(settings: CacheSettings, metrics: CacheMetrics) -> Self {
-        let state = State { store: Store::new(settings), flights: HashMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), metrics }
+        let parts = (settings.max_bytes / MIN_PART_BYTES).clamp(1, MAX_PARTS);
+        let settings = CacheSettings { max_bytes: settings.max_bytes / parts, ..settings };
+        let part = || Mutex::new(State { store: Store::new(settings), told: 0, flights: HashMap::new() });
+        Self { parts: std::iter::repeat_with(part).take(parts).collect(), metrics }
     }
 
     /// What there is for a key now.
     pub(super) fn turn(&self, key: Key, now: Instant) -> Turn {
-        let mut state = self.state();
-        match (state.store.find(&key, now), state.flights.get(&key)) {
+        let mut state = self.state(&key);
+        let found = state.store.find(&key, now);
+        self.tell(&mut state);
+        match (found, state.flights.get(&key)) {
             (Some(Kept { answer, age, fresh: true }), _) => Turn::Fresh { answer, age },
             (Some(Kept { answer, age, fresh: false }), Some(_)) => Turn::Stale { answer, age, lead: None },
             (Some(Kept { answer, age, fresh: false }), None) => {
@@ -87,6 +100,12 @@ impl Board {
         }
     }
 
+    /// Tells the metrics of the bytes that have come or gone.
+    fn tell(&self, state: &mut State) {
+        let told = std::mem::replace(&mut state.told, state.store.bytes());
+        self.metrics.holds(told, state.told);
+    }
+
     fn lead(&self, state: &mut State, key: Key) -> Lead {
         let (progress, flight) = watch::channel(Progress::Underway);
         state.flights.insert(key, flight);
@@ -95,12 +114,12 @@ impl Board {
 
     #[cfg(test)]
     pub(super) fn keep_at(&self, key: Key, answer: Answer, at: Instant) {
-        self.state().store.keep(key, Arc::new(answer), at);
+        self.state(&key).store.keep(key, Arc::new(answer), at);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self, key: &Key) -> MutexGuard<'_, State> {
         // What is in there is whole between any two calls.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts[key.part(self.parts.len())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,9 +130,9 @@ impl Lead {
         let progress = match kept {
             Some(answer) => {
                 let answer = Arc::new(answer.clone());
-                let mut state = self.board.state();
+                let state = &mut *self.board.state(&self.key);
                 state.store.keep(self.key, answer.clone(), now);
-                self.board.metrics.holds(state.store.bytes());
+                self.board.tell(state);
                 Progress::Shared(answer)
             }
             None => Progress::Unshared,
@@ -124,7 +143,7 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.board.state().flights.remove(&self.key);
+        self.board.state(&self.key).flights.remove(&self.key);
     }
 }
 

@@ -21,6 +21,11 @@ impl Key {
         request.timeout_ms = timeout;
         Self(hash.finalize().into())
     }
+
+    /// One of so many parts, at most 256: a hash falls into each as often.
+    pub(super) fn part(&self, parts: usize) -> usize {
+        usize::from(self.0[0]) % parts
+    }
 }
 
 #[cfg(test)]

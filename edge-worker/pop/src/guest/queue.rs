@@ -1,33 +1,61 @@
 //! The bounded queue between the async side and the threads that own the instances.
 //!
 //! It never grows beyond its capacity by new jobs, and what nobody waits for any more gives up its place before a live
-//! one is refused. It knows nothing of what it holds.
+//! one is refused. It knows nothing of what it holds. Senders and receivers share no lock (crossbeam's channels have none
+//! as long as nobody has to wait), but for those who find it full.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select_biased, unbounded};
 
 /// A queue of `T` for many senders and many receiving threads.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    state: Mutex<State<T>>,
-    /// One waiter is woken for one item, so none but receivers wait here.
-    changed: Condvar,
-    /// Where the others wait.
-    closed: Condvar,
+    items: Lane<T>,
+    /// Those that come before all others.
+    first: Lane<T>,
+    /// Items that hold a place: never more than the capacity.
+    places: AtomicUsize,
     capacity: usize,
+    /// Held by who looks for places that nobody needs.
+    sweeping: Mutex<()>,
+    /// Gone once the queue is closed, of which `closed` learns.
+    open: Mutex<Option<Sender<Infallible>>>,
+    closed: Receiver<Infallible>,
 }
 
 #[derive(Debug)]
-struct State<T> {
-    items: VecDeque<T>,
-    closed: bool,
+struct Lane<T> {
+    push: Sender<T>,
+    pop: Receiver<T>,
+}
+
+impl<T> Lane<T> {
+    fn new() -> Self {
+        let (push, pop) = unbounded();
+        Self { push, pop }
+    }
+
+    fn push(&self, item: T) -> Result<(), T> {
+        self.push.send(item).map_err(|unsent| unsent.0)
+    }
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { items: VecDeque::with_capacity(capacity), closed: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), closed: Condvar::new(), capacity }
+        let (open, closed) = bounded(1);
+        Self {
+            items: Lane::new(),
+            first: Lane::new(),
+            places: AtomicUsize::new(0),
+            capacity,
+            sweeping: Mutex::new(()),
+            open: Mutex::new(Some(open)),
+            closed,
+        }
     }
 
     /// Adds an item at the end.
@@ -35,64 +63,87 @@ impl<T> Queue<T> {
     /// # Errors
     /// The item, when all places are taken by live ones or the queue is closed.
     pub(crate) fn push(&self, item: T, live: impl Fn(&T) -> bool) -> Result<(), T> {
-        let mut state = self.state();
-        if state.items.len() >= self.capacity {
-            state.items.retain(live);
-        }
-        if state.closed || state.items.len() >= self.capacity {
+        if self.is_closed() {
             return Err(item);
         }
-        state.items.push_back(item);
-        self.changed.notify_one();
-        Ok(())
+        if !self.take_place() && !self.take_place_of_the_dead(live) {
+            return Err(item);
+        }
+        self.put(&self.items, item)
     }
 
-    /// Puts an item before all others, whatever the capacity: it had a place before, and has waited elsewhere.
+    /// Puts an item before those of [`Self::push`], whatever the capacity: it had a place before, and has waited elsewhere.
     ///
     /// # Errors
     /// The item, when the queue is closed.
     pub(crate) fn push_first(&self, item: T) -> Result<(), T> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(item);
-        }
-        state.items.push_front(item);
-        self.changed.notify_one();
-        Ok(())
+        if self.is_closed() { Err(item) } else { self.put(&self.first, item) }
     }
 
     /// Waits for the next item; `None` once the queue is closed.
     pub(crate) fn pop(&self) -> Option<T> {
-        let mut state = self.state();
-        loop {
-            if state.closed {
-                return None;
+        // Of several that are ready the first is taken.
+        select_biased! {
+            recv(self.closed) -> _ => None,
+            recv(self.first.pop) -> item => item.ok(),
+            recv(self.items.pop) -> item => {
+                self.places.fetch_sub(1, Ordering::Relaxed);
+                item.ok()
             }
-            if let Some(item) = state.items.pop_front() {
-                return Some(item);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Waits for the queue to be closed, at most for `time`.
     pub(crate) fn is_closed_after(&self, time: Duration) -> bool {
-        let waited = self.closed.wait_timeout_while(self.state(), time, |state| !state.closed);
-        waited.unwrap_or_else(PoisonError::into_inner).0.closed
+        self.closed.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Drops what is in it, and lets every receiver go.
     pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        state.items.clear();
-        self.changed.notify_all();
-        self.closed.notify_all();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.drain();
     }
 
-    /// No code of others runs under the lock but `T`'s drop, so a poisoned state is a sound one.
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put(&self, lane: &Lane<T>, item: T) -> Result<(), T> {
+        lane.push(item)?;
+        // Whoever closes it meanwhile may not have seen the item.
+        if self.is_closed() {
+            self.drain();
+        }
+        Ok(())
+    }
+
+    fn drain(&self) {
+        for lane in [&self.items, &self.first] {
+            lane.pop.try_iter().for_each(drop);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    fn take_place(&self) -> bool {
+        let free = |taken: usize| (taken < self.capacity).then_some(taken + 1);
+        self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok()
+    }
+
+    /// Goes through all that is waiting once, if there is still no place, and puts the live ones behind each other again.
+    /// Those that receivers take meanwhile may be before their turn: a full queue keeps its order but roughly.
+    fn take_place_of_the_dead(&self, live: impl Fn(&T) -> bool) -> bool {
+        let _one = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.take_place() {
+            return true;
+        }
+        for item in self.items.pop.try_iter().take(self.items.pop.len()) {
+            if live(&item) {
+                // The receiver is this queue's own: it is there.
+                let _ = self.items.push(item);
+            } else {
+                self.places.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.take_place()
     }
 }
 
@@ -141,6 +192,42 @@ mod tests {
             assert_eq!((pushed, got), (Ok(()), Ok(Some(1))));
             assert!(end.join().expect("no panic"));
         });
+    }
+
+    #[test]
+    fn many_threads_get_each_item_once() {
+        const EACH: u32 = 2000;
+        let queue = &Queue::new(8);
+        let got = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some(item) = queue.pop() {
+                        got.lock().unwrap().push(item);
+                    }
+                });
+            }
+            let senders = [0, 1, 2].map(|sender| {
+                scope.spawn(move || {
+                    for i in 0..EACH {
+                        let item = sender * EACH + i;
+                        // Now and then before the others; where there is no place, until there is one.
+                        while (if i % 7 == 0 { queue.push_first(item) } else { queue.push(item, |_| true) }).is_err() {
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            });
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            while got.lock().unwrap().len() < 3 * EACH as usize {
+                std::thread::yield_now();
+            }
+            queue.close();
+        });
+        let mut got = got.into_inner().unwrap();
+        got.sort_unstable();
+        assert!(got.into_iter().eq(0..3 * EACH));
+        assert_eq!(queue.places.load(Ordering::Relaxed), 0);
     }
 
     #[test]
