@@ -40,6 +40,7 @@ optimize_wasm() {
     features=(--enable-bulk-memory --enable-mutable-globals --enable-multivalue --enable-nontrapping-float-to-int
         --enable-reference-types --enable-sign-ext --enable-simd)
     [[ ${CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS:-} != *relaxed* ]] || features+=(--enable-relaxed-simd)
+    [ "${kind:-}" != named ] || features+=(--debuginfo)
     cp "$from" "$to"
     how="as rustc made it"
     optimize=${RUNG_WASM_OPT:-$(command -v wasm-opt || command -v target/tools/binaryen/node_modules/.bin/wasm-opt || true)}
@@ -48,7 +49,9 @@ optimize_wasm() {
     if [ "${version:-0}" -lt "$oldest" ]; then
         echo "${0##*/}: $optimize is version ${version:-unknown}, $oldest or later is needed: left as rustc made it" >&2
     # From -O2 on it orders a loop's instructions anew, and V8 runs out of registers: 1.2 to 1.4 times slower.
-    elif "$optimize" "${features[@]}" -O1 "$from" -o "$to" 2>"$log"; then
+    # Constants added to addresses go into the loads: rustc leaves them, for the sum might wrap around; an address that did
+    # would lie in the first KiB, which is the end of the stack.
+    elif "$optimize" "${features[@]}" --low-memory-unused --optimize-added-constants -O1 "$from" -o "$to" 2>"$log"; then
         how="by wasm-opt version $version"
     else
         echo "${0##*/}: $optimize cannot optimize it (see $log): left as rustc made it" >&2

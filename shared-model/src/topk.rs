@@ -1,20 +1,27 @@
 //! The order of candidates: by score, the higher first; ties by position in the request, the earlier first.
 
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 /// The positions of the scores, best first, at most `k`.
 ///
 /// Scores must not be NaN; see [`first_nan`].
 #[must_use]
 pub fn top(scores: &[f32], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    let by_rank = |a: &usize, b: &usize| better(scores, *a, *b);
-    if k < order.len() {
-        order.select_nth_unstable_by(k, by_rank);
-        order.truncate(k);
+    let k = k.min(scores.len());
+    // The best so far, the last of them on top. A sort would be far more code, which a worker is to have little of.
+    let mut best = BinaryHeap::with_capacity(k);
+    for (at, &score) in scores.iter().enumerate() {
+        let place = Place { score, at };
+        if best.len() < k {
+            best.push(place);
+        } else if let Some(mut last) = best.peek_mut()
+            && place < *last
+        {
+            *last = place;
+        }
     }
-    order.sort_unstable_by(by_rank);
-    order
+    best.into_sorted_vec().into_iter().map(|place| place.at).collect()
 }
 
 /// The position of a score that is not a number, which no model may give.
@@ -34,9 +41,32 @@ pub fn same_set(a: &[usize], b: &[usize]) -> bool {
     a.len() == b.len() && sorted(a) == sorted(b)
 }
 
-fn better(scores: &[f32], a: usize, b: usize) -> Ordering {
-    scores[b].partial_cmp(&scores[a]).unwrap_or(Ordering::Equal).then(a.cmp(&b))
+/// A candidate among others; the better ones are less.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    score: f32,
+    at: usize,
 }
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.score.partial_cmp(&self.score).unwrap_or(Ordering::Equal).then(self.at.cmp(&other.at))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Place {}
 
 #[cfg(test)]
 mod tests {
@@ -51,6 +81,18 @@ mod tests {
     fn ties_at_the_boundary_go_to_the_earlier() {
         assert_eq!(top(&[1.0; 6], 3), [0, 1, 2]);
         assert_eq!(top(&[0.0, -0.0, 0.0], 2), [0, 1], "the zeros are equal");
+    }
+
+    #[test]
+    fn the_best_are_those_of_a_sort() {
+        for n in 0..60 {
+            let scores: Vec<f32> = (0..n).map(|i| ((i * 37 % 11) as f32 - 4.0) * 0.5).collect();
+            let mut sorted: Vec<usize> = (0..n).collect();
+            sorted.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+            for k in 0..n + 2 {
+                assert_eq!(top(&scores, k), sorted[..k.min(n)], "{k} of {n}");
+            }
+        }
     }
 
     #[test]

@@ -157,12 +157,11 @@ impl Linear {
         if let Weight::Row(w) = &self.weight {
             single::sums(w, x, out);
         }
-        let last = out.len() / self.outputs - 1;
-        let blocks = x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs));
-        for (block, (x, out)) in blocks.enumerate() {
-            let rows = out.len() / self.outputs;
+        let mut operands = operands.map(|of| of.map(|of| of.turns(self.outputs)));
+        for (x, out) in x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs)) {
+            let rows = x.len() / self.inputs;
             let x = from_fn(|r| &x[r.min(rows - 1) * self.inputs..][..self.inputs]);
-            let beside = operands.map(|of| of.map(|of| of.beside(self.outputs, block * ROWS, last)));
+            let beside = from_fn(|i| operands[i].as_mut().map(|of| of.beside(rows)));
             if rows == 1 {
                 // One row alone takes two panels at once: sums enough that none waits for its last addition.
                 self.block::<1, 2>(x, &beside, out, scratch);

@@ -40,10 +40,41 @@ pub(super) struct Beside<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// Beside the rows from `first` to `last`, which is repeated.
-    pub(super) fn beside(&self, width: usize, first: usize, last: usize) -> Beside<'a> {
-        let row = |r: usize| ((first + r).min(last) / self.rows_each * width) % self.data.len();
-        Beside { join: self.join, rows: std::array::from_fn(|r| &self.data[row(r)..][..width]) }
+    /// From its first row on, each as wide as `width`.
+    pub(super) fn turns(self, width: usize) -> Turns<'a> {
+        Turns { of: self, width, at: 0, left: self.rows_each }
+    }
+}
+
+/// The rows of an operand, one after another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turns<'a> {
+    of: Operand<'a>,
+    width: usize,
+    /// Where the next row begins, and for how many more rows of outputs it is.
+    at: usize,
+    left: usize,
+}
+
+impl<'a> Turns<'a> {
+    /// Beside the next `count` rows of outputs, of which the last is repeated.
+    pub(super) fn beside(&mut self, count: usize) -> Beside<'a> {
+        let Operand { join, data, rows_each } = self.of;
+        let mut row = &data[self.at..][..self.width];
+        let rows = std::array::from_fn(|r| {
+            if r < count {
+                row = &data[self.at..][..self.width];
+                self.left -= 1;
+                if self.left == 0 {
+                    (self.at, self.left) = (self.at + self.width, rows_each);
+                    if self.at == data.len() {
+                        self.at = 0;
+                    }
+                }
+            }
+            row
+        });
+        Beside { join, rows }
     }
 }
 

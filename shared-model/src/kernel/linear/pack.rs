@@ -95,18 +95,15 @@ pub(super) fn scales(x: [&[f32]; ROWS], max: f32) -> Scales {
 #[inline(always)]
 fn largest(x: [&[f32]; ROWS]) -> F32x4 {
     // Without their signs floats are ordered as their bits are, and what is not a number comes last.
-    let larger = |m: I32x4, x: F32x4| m.max(x.abs().to_bits());
-    let row = |x: &[f32]| {
-        let (chunks, rest) = x.as_chunks::<CHUNK>();
-        let mut m = [I32x4::splat(0); 2];
-        turns::each(chunks.iter(), |x| {
-            let [a, b] = halves(x);
-            m = [larger(m[0], a), larger(m[1], b)];
-        });
-        let [a, b] = first_halves(rest);
-        F32x4::from_bits(larger(m[0], a).max(larger(m[1], b)))
-    };
-    let [a, b, c, d] = transpose(x.map(row)).map(F32x4::to_bits);
+    let larger = |m: I32x4, [a, b]: [F32x4; 2]| m.max(a.abs().to_bits().max(b.abs().to_bits()));
+    let mut m = [I32x4::splat(0); ROWS];
+    let whole = x.map(|row| row[..x[0].len()].as_chunks::<CHUNK>().0);
+    turns::each(0..whole[0].len(), |c| m = from_fn(|r| larger(m[r], halves(&whole[r][c]))));
+    let rest = x.map(|x| x.as_chunks::<CHUNK>().1);
+    if !rest[0].is_empty() {
+        m = from_fn(|r| larger(m[r], first_halves(rest[r])));
+    }
+    let [a, b, c, d] = transpose(m.map(F32x4::from_bits)).map(F32x4::to_bits);
     F32x4::from_bits(a.max(b).max(c.max(d)))
 }
 

@@ -8,7 +8,7 @@ use crate::plan::memory::Rows;
 /// Runs not worth a loop of their own.
 const SHORT: usize = 4;
 /// Elements of a turn of a loop: a few registers.
-const BLOCK: usize = 16;
+const BLOCK: usize = 32;
 
 pub(super) fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
     match f {
