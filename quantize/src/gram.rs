@@ -179,6 +179,46 @@ impl Compensator {
         codes
     }
 
+    /// How far the scale and the minimum of each group of elements should go for the error to be least with these codes, one
+    /// group after another: `moved` is told both, and answers with how far they went.
+    pub(crate) fn fit(
+        &self,
+        codes: &[u8],
+        mut lost: Vec<f32>,
+        group: usize,
+        mut moved: impl FnMut(usize, [f64; 2]) -> [f64; 2],
+    ) {
+        for (start, Carries { order, whole, .. }) in &self.blocks {
+            let n = order.len();
+            let lost = &mut lost[*start..][..n];
+            for from in (0..n).step_by(group) {
+                let elements = from..n.min(from + group);
+                let code = |i: usize| f64::from(codes[start + i]);
+                // The normal equations of scale and minimum, over this group's codes and ones.
+                let (mut of_codes, mut of_ones, [mut qq, mut q1, mut all]) = (0.0, 0.0, [0.0; 3]);
+                for i in elements.clone() {
+                    let g = &whole[i * n..][..n];
+                    let slope = g.iter().zip(&*lost).map(|(g, d)| f64::from(g * d)).sum::<f64>();
+                    (of_codes, of_ones) = (of_codes + code(i) * slope, of_ones + slope);
+                    for j in elements.clone() {
+                        let g = f64::from(g[j]);
+                        (qq, q1, all) = (qq + code(i) * g * code(j), q1 + code(i) * g, all + g);
+                    }
+                }
+                let determinant = qq * all - q1 * q1;
+                let scale = (of_codes * all - of_ones * q1) / determinant;
+                let min = (qq * of_ones - q1 * of_codes) / determinant;
+                if !(scale.is_finite() && min.is_finite()) {
+                    continue;
+                }
+                let [scale, min] = moved((start + from) / group, [scale, min]);
+                for i in elements {
+                    lost[i] -= (code(i) * scale + min) as f32;
+                }
+            }
+        }
+    }
+
     /// Moves single codes, of at most `top`, to the next as long as that lowers the error; `value` is what a code of element
     /// i stands for.
     pub(crate) fn polish(&self, row: &[f32], codes: &mut [u8], top: u8, value: impl Fn(usize, u8) -> f32) {
@@ -276,6 +316,31 @@ mod tests {
                     assert!(error(&gram, &row, &other) >= after * (1.0 - 1e-4), "{i}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_other_scale_and_minimum_of_the_last_group_are_better() {
+        let (gram, row) = (gram(24, 100), row(24));
+        let compensator = gram.compensator();
+        let codes = compensator.round(&row, nearest);
+        let mut ranges = [[1.0, -8.0]; 3];
+        let lost = |ranges: &[[f64; 2]; 3]| -> Vec<f32> {
+            let value = |i: usize| f64::from(codes[i]) * ranges[i / 8][0] + ranges[i / 8][1];
+            (0..24).map(|i| (f64::from(row[i]) - value(i)) as f32).collect()
+        };
+        let error = |ranges: &[[f64; 2]; 3]| gram.product(&lost(ranges), &lost(ranges));
+        let before = error(&ranges);
+        compensator.fit(&codes, lost(&ranges), 8, |g, by| {
+            ranges[g] = [ranges[g][0] + by[0], ranges[g][1] + by[1]];
+            by
+        });
+        let after = error(&ranges);
+        assert!(after < before);
+        for by in [[1e-3, 0.0], [-1e-3, 0.0], [0.0, 1e-3], [0.0, -1e-3]] {
+            let mut other = ranges;
+            other[2] = [other[2][0] + by[0], other[2][1] + by[1]];
+            assert!(error(&other) > after, "{by:?}");
         }
     }
 

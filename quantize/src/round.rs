@@ -5,7 +5,7 @@
 
 use half::f16;
 use rayon::prelude::*;
-use shared_model::tensor::{Activations, Tensor};
+use shared_model::tensor::{Activations, GROUP, Tensor};
 
 use crate::gram::{Compensator, Gram};
 
@@ -14,7 +14,7 @@ const CLIPS: [f32; 9] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6];
 /// The same where each takes a rounding of its own.
 const FEW_CLIPS: [f32; 4] = [1.0, 0.92, 0.84, 0.76];
 /// Times that scale and minimum are fitted to the codes, and the codes to them.
-const FITS: usize = 2;
+const FITS: usize = 4;
 
 /// A linear's weight, scale and offset an output; each weight alone.
 #[must_use]
@@ -76,6 +76,25 @@ pub(crate) fn together(w: &[f32], steps: u8, gram: &Gram, compensator: &Compensa
     least(tried)
 }
 
+/// The same with a range for each group of [`GROUP`] weights, of 15 steps: the groups' ranges and all codes.
+pub(crate) fn in_groups(w: &[f32], gram: &Gram, compensator: &Compensator) -> (Vec<Grid>, Vec<u8>) {
+    let lost = |grids: &[Grid], codes: &[u8]| -> Vec<f32> {
+        w.iter().enumerate().map(|(i, w)| w - grids[i / GROUP].value(codes[i])).collect()
+    };
+    let searched = w.chunks(GROUP).map(|group| Grid::searched(group, 15)).collect();
+    let clipped = FEW_CLIPS.iter().map(|clip| w.chunks(GROUP).map(|group| Grid::clipped(group, *clip, 15)).collect());
+    let tried = std::iter::once(searched).chain(clipped).flat_map(|mut grids: Vec<Grid>| {
+        (0..=FITS).map(move |_| {
+            let mut codes = compensator.round(w, |i, x| grids[i / GROUP].nearest(x));
+            compensator.polish(w, &mut codes, 15, |i, code| grids[i / GROUP].value(code));
+            let (before, errors) = (grids.clone(), lost(&grids, &codes));
+            compensator.fit(&codes, errors.clone(), GROUP, |g, by| grids[g].moved(by));
+            (gram.product(&errors, &errors), (before, codes))
+        })
+    });
+    least(tried)
+}
+
 /// The steps of a range.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
@@ -116,6 +135,17 @@ impl Grid {
     /// What a code stands for.
     pub(crate) fn value(&self, code: u8) -> f32 {
         f32::from(code) * self.scale.to_f32() + self.min.to_f32()
+    }
+
+    /// Moves scale and minimum as far as the precision allows that they are stored in, and says how far that was.
+    fn moved(&mut self, [scale, min]: [f64; 2]) -> [f64; 2] {
+        let values = |grid: &Self| [grid.scale, grid.min].map(|x| f64::from(x.to_f32()));
+        let before = values(self);
+        if before[0] + scale > 0.0 {
+            *self = Self::of((before[1] + min) as f32, (before[0] + scale) as f32, self.top);
+        }
+        let after = values(self);
+        [after[0] - before[0], after[1] - before[1]]
     }
 
     fn rounded(self, w: &[f32], compensator: &Compensator) -> Rounded {
@@ -223,6 +253,27 @@ mod tests {
             let beside = Grid::of(fitted.min.to_f32() + min, fitted.scale.to_f32() * scale, 15);
             assert!(lost(fitted) <= lost(beside), "{scale} {min}");
         }
+    }
+
+    #[test]
+    fn ranges_of_groups_are_fitted_to_their_codes() {
+        let (w, mut gram) = (wave(80), Gram::zero(80));
+        for s in 0..200 {
+            let x: Vec<f64> = (0..80).map(|i| 1.0 + 0.5 * (f64::from(s * 80 + i) * 0.77).sin()).collect();
+            gram.add(1.0, &x);
+        }
+        let compensator = gram.compensator();
+        let error = |grids: &[Grid], codes: &[u8]| {
+            let lost = |(i, w): (usize, &f32)| w - grids[i / GROUP].value(codes[i]);
+            let lost: Vec<f32> = w.iter().enumerate().map(lost).collect();
+            gram.product(&lost, &lost)
+        };
+        let searched: Vec<Grid> = w.chunks(GROUP).map(|group| Grid::searched(group, 15)).collect();
+        let mut codes = compensator.round(&w, |i, x| searched[i / GROUP].nearest(x));
+        compensator.polish(&w, &mut codes, 15, |i, code| searched[i / GROUP].value(code));
+        let (fitted, fitted_codes) = in_groups(&w, &gram, &compensator);
+        assert_eq!((fitted.len(), fitted_codes.len()), (3, 80));
+        assert!(error(&fitted, &fitted_codes) < 0.8 * error(&searched, &codes));
     }
 
     #[test]

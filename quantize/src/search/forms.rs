@@ -34,9 +34,7 @@ impl LinearForms {
         let rows: Vec<(Vec<Grid>, Vec<u8>, Rounded)> = w
             .par_chunks_exact(inputs)
             .map(|row| {
-                let grids: Vec<Grid> = row.chunks(GROUP).map(|group| Grid::searched(group, 15)).collect();
-                let mut four = compensator.round(row, |i, x| grids[i / GROUP].nearest(x));
-                compensator.polish(row, &mut four, 15, |i, code| grids[i / GROUP].value(code));
+                let (grids, four) = round::in_groups(row, &sense.inputs, &compensator);
                 (grids, four, together(row, 255, &sense.inputs, &compensator, true))
             })
             .collect();
