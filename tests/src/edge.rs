@@ -16,11 +16,12 @@ mod speed;
 mod turns;
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use pop::hosting::Worker;
+use serde_json::json;
 
 use crate::client::Error;
 use crate::rows::Row;
@@ -56,7 +57,7 @@ pub struct Options {
     /// The worker
     #[arg(long, value_name = "FILE", default_value = "target/worker/worker.wasm")]
     worker: PathBuf,
-    /// The worker, built without relaxed SIMD: what Node runs
+    /// The worker, built without relaxed SIMD: what a Node without it runs
     #[arg(long, value_name = "FILE", default_value = "target/worker/simd128.wasm")]
     simd128_worker: PathBuf,
     /// The worker, built without SIMD
@@ -65,6 +66,9 @@ pub struct Options {
     /// Requests whose scores are compared bit by bit, of all models together
     #[arg(long, default_value_t = 10_000)]
     cases: usize,
+    /// Node: what onnxruntime-web and the guest beside it run in
+    #[arg(long, value_name = "FILE", default_value = "node")]
+    node: String,
     /// The folder of onnxruntime-web
     #[arg(long, value_name = "DIR")]
     ort_web: Option<PathBuf>,
@@ -102,6 +106,8 @@ struct Bench<'a> {
     native: Result<Peer, String>,
     /// Node with onnxruntime-web, or why there is none.
     node: Result<Peer, String>,
+    /// The worker for it.
+    node_worker: &'a Path,
 }
 
 /// Measures.
@@ -158,12 +164,15 @@ impl<'a> Bench<'a> {
             eprintln!("{versions}");
             Ok(peer)
         };
+        let node = peer(&options.node, "scripts/edge_peer.mjs", &environment);
+        let relaxed = node.as_ref().is_ok_and(|node| node.ask(&json!({"do": "relaxed"})).is_ok());
         Ok(Self {
             options,
             worker: guest::compile(&options.worker)?,
             turns: Turns { count: options.turns, time: Duration::from_millis(options.turn_ms) },
             native: peer("python3", "scripts/edge_peer.py", &[]),
-            node: peer("node", "scripts/edge_peer.mjs", &environment),
+            node,
+            node_worker: if relaxed { &options.worker } else { &options.simd128_worker },
         })
     }
 }

@@ -6,7 +6,7 @@
 
 mod cases;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minicbor::bytes::ByteSlice;
 use pop::hosting::{Guest, Worker};
@@ -47,7 +47,7 @@ struct Compared {
 }
 
 /// Names of the hosts in the rows; all are compared with the worker in wasmtime.
-const HOSTS: [&str; 4] = ["wasmtime_simd128", "wasmtime_scalar", "native", "node"];
+const HOSTS: [&str; 5] = ["wasmtime_simd128", "wasmtime_scalar", "native", "node", "node_simd128"];
 
 pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Error> {
     let simd128 = guest::compile(&bench.options.simd128_worker).map_err(|e| e.to_string());
@@ -69,7 +69,8 @@ pub(super) fn rows(bench: &Bench<'_>, models: &[Model]) -> Result<Vec<Row>, Erro
             simd128.as_ref().map_err(Clone::clone).and_then(|worker| in_wasmtime(worker, &bytes)),
             scalar.as_ref().map_err(Clone::clone).and_then(|worker| in_wasmtime(worker, &bytes)),
             Ok(Box::new(Ladder::load(TIER, LIMITS, bytes.parts())?)),
-            in_node(bench, model, &bytes),
+            in_node(bench, bench.node_worker, model, &bytes),
+            in_node(bench, &bench.options.simd128_worker, model, &bytes),
         ];
         for (all, host) in compared.iter_mut().zip(hosts) {
             let here = host.and_then(|mut host| settled(host.as_mut(), &calls).map_err(|e| e.to_string()));
@@ -115,15 +116,16 @@ fn in_wasmtime(worker: &Worker, bytes: &Bytes) -> Result<Box<dyn Host>, String> 
     Ok(Box::new(guest))
 }
 
-fn in_node(bench: &Bench<'_>, model: &Model, bytes: &Bytes) -> Result<Box<dyn Host>, String> {
+fn in_node(bench: &Bench<'_>, worker: &Path, model: &Model, bytes: &Bytes) -> Result<Box<dyn Host>, String> {
     let node = bench.node.as_ref().map_err(Clone::clone)?.clone();
     let load = || {
         let folder = std::path::absolute(bench.options.work.join(&model.name).join("bits"))?;
         let parts = export::parts(&folder, bytes)?;
         let none = folder.join("none");
         export::messages(&none, [])?;
-        load_guest(&node, "bits", &bench.options.simd128_worker, &parts, &none)?;
-        Ok(Box::new(InNode { node: node.clone(), folder }) as _)
+        let name = format!("bits of {}", worker.display());
+        load_guest(&node, &name, worker, &parts, &none)?;
+        Ok(Box::new(InNode { node: node.clone(), name, folder }) as _)
     };
     load().map_err(|e: Error| e.to_string())
 }
@@ -201,6 +203,7 @@ impl Host for Ladder {
 /// A guest in Node's V8, asked by files.
 struct InNode {
     node: Peer,
+    name: String,
     folder: PathBuf,
 }
 
@@ -209,7 +212,7 @@ impl Host for InNode {
         let (asked, out) = (self.folder.join("asked"), self.folder.join("replies"));
         export::messages(&asked, messages)?;
         let verb = if verb == Verb::Rank { "rank" } else { "resume" };
-        self.node.ask(&json!({"do": "replies", "name": "bits", "verb": verb, "messages": asked, "out": out}))?;
+        self.node.ask(&json!({"do": "replies", "name": self.name, "verb": verb, "messages": asked, "out": out}))?;
         let replies = export::read_messages(&out)?;
         if replies.len() == messages.len() { Ok(replies) } else { Err("the peer has lost replies".into()) }
     }
@@ -217,7 +220,7 @@ impl Host for InNode {
 
 impl Drop for InNode {
     fn drop(&mut self) {
-        let _ = self.node.ask(&json!({"do": "drop", "name": "bits"}));
+        let _ = self.node.ask(&json!({"do": "drop", "name": self.name}));
     }
 }
 

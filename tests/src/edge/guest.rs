@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pop::hosting::{Guest, GuestLimits, Worker};
-use shared_model::ladder::Step;
+use shared_model::ladder::{Step, TierLimits};
 use shared_model::wire::{Reason, Tier, from_cbor};
 
 use super::model::{Bytes, LIMITS};
@@ -30,13 +30,30 @@ pub(super) fn compile(file: &Path) -> Result<Worker, Error> {
 
 /// A guest that is loaded with a bundle.
 pub(super) fn started(worker: &Worker, tier: Tier, bytes: &Bytes) -> Result<Guest, Error> {
-    Ok(worker.start(tier, LIMITS, &bytes.terms()?, Some(bytes.parts().payload()))?)
+    limited(worker, tier, LIMITS, bytes)
+}
+
+fn limited(worker: &Worker, tier: Tier, limits: TierLimits, bytes: &Bytes) -> Result<Guest, Error> {
+    Ok(worker.start(tier, limits, &bytes.terms()?, Some(bytes.parts().payload()))?)
 }
 
 impl Timed {
     /// Starts a guest, which must answer every call itself.
     pub(super) fn start(worker: &Worker, tier: Tier, bytes: &Bytes, calls: Vec<Vec<u8>>) -> Result<Self, Error> {
-        let mut guest = started(worker, tier, bytes)?;
+        Self::of(started(worker, tier, bytes)?, calls)
+    }
+
+    /// The same without a table of what is computed of items ahead.
+    pub(super) fn without_table(
+        worker: &Worker,
+        tier: Tier,
+        bytes: &Bytes,
+        calls: Vec<Vec<u8>>,
+    ) -> Result<Self, Error> {
+        Self::of(limited(worker, tier, TierLimits { item_table_bytes: 0, ..LIMITS }, bytes)?, calls)
+    }
+
+    fn of(mut guest: Guest, calls: Vec<Vec<u8>>) -> Result<Self, Error> {
         for call in &calls {
             answered(guest.rank(call)?)?;
         }

@@ -85,8 +85,12 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let expected = reference.first()?;
     let ort = Ort { model, lines: &lines, folder: &folder, expected: &expected };
     let int8 = ort.quantized(bench.native.as_ref());
+    let (with, without) =
+        (guest(&w8, TIER)?, Timed::without_table(&bench.worker, TIER, &model.bytes(&w8)?, calls(TIER))?);
+    let memory = [("edge_w8", with.memory_bytes()), ("edge_w8_no_table", without.memory_bytes())];
     let mut entries: Vec<Entry> = vec![
-        ("edge_w8", Ok(Box::new(guest(&w8, TIER)?))),
+        ("edge_w8", Ok(Box::new(with))),
+        ("edge_w8_no_table", Ok(Box::new(without))),
         ("ort_f32", ort.load(&bench.native, "f32", Ok(model.onnx.as_path()))),
         ("edge_f32", Ok(Box::new(reference))),
         ("ort_int8", ort.load(&bench.native, "int8", int8.as_deref())),
@@ -112,6 +116,9 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let imported = import(&std::fs::read(&model.onnx)?, model.opened.schema.inputs())?;
     let mut rows = measured.rows(&model.name);
     rows.push(multiply_adds(&model.name, Work::of(&w8.graph), Work::of(&imported.graph)));
+    rows.extend(memory.map(|(guest, bytes)| {
+        Row::new(&format!("{guest}_memory_{}", model.name), &model.name, "bytes", Some(bytes as f64))
+    }));
     Ok(rows)
 }
 
@@ -128,7 +135,7 @@ fn in_node(
         let parts = export::parts(&folder.join("w8"), &model.bytes(variant)?)?;
         let file = std::path::absolute(folder.join("calls"))?;
         export::messages(&file, calls)?;
-        load_guest(node, "guest", &bench.options.simd128_worker, &parts, &file)
+        load_guest(node, "guest", bench.node_worker, &parts, &file)
     };
     load().map(|named| Box::new(named) as _).map_err(|e: Error| e.to_string())
 }
@@ -241,7 +248,14 @@ impl Measured {
                 bars.and_then(|b| at_least(b.over_ort_web.0)),
                 bars.and_then(|b| at_least(b.over_ort_web.1)),
             ),
-            ratio("edge_w8_node_speedup_over_ort_web", over(self.best("ort_web"), node), None, None),
+            // In the same engine.
+            ratio(
+                "edge_w8_node_speedup_over_ort_web",
+                over(self.best("ort_web"), node),
+                bars.and_then(|b| at_least(b.over_ort_web.0)),
+                bars.and_then(|b| at_least(b.over_ort_web.1)),
+            ),
+            ratio("edge_w8_no_table_over_w8", over(self.median("edge_w8_no_table"), w8.clone()), None, None),
             ratio(
                 "edge_f32_over_w8",
                 over(self.median("edge_f32"), w8),
@@ -280,10 +294,11 @@ mod tests {
     use super::*;
 
     fn measured(seconds: &[(&'static str, f64)]) -> Measured {
-        let names = ["edge_w8", "edge_f32", "edge_w8_node", "ort_f32", "ort_int8", "ort_web_f32", "ort_web_int8"];
+        let ours = ["edge_w8", "edge_w8_no_table", "edge_f32", "edge_w8_node"];
+        let names = ours.into_iter().chain(["ort_f32", "ort_int8", "ort_web_f32", "ort_web_int8"]);
         let missing = names.map(|name| (name, Err(format!("no {name}"))));
         let there = seconds.iter().map(|(name, s)| (*name, Ok(Samples::new(vec![*s]).unwrap())));
-        Measured(missing.into_iter().chain(there).collect())
+        Measured(missing.chain(there).collect())
     }
 
     fn row(rows: &[Row], name: &str) -> Row {
@@ -298,6 +313,16 @@ mod tests {
         assert_eq!((over.value, over.must.as_deref(), over.met), (Some(0.5), Some("<=0.6"), Some(true)));
         let over = row(&rows, "edge_f32_over_w8_din");
         assert_eq!((over.value, over.must.as_deref(), over.want.as_deref()), (Some(1.5), Some(">1"), Some(">=1.5")));
+    }
+
+    #[test]
+    fn the_peer_for_the_web_is_beside_the_guest_in_either_engine() {
+        let all = [("edge_w8", 2.0), ("edge_w8_node", 1.0), ("ort_web_f32", 4.0), ("ort_web_int8", 5.0)];
+        let rows = measured(&all).rows("din");
+        let same = row(&rows, "edge_w8_node_speedup_over_ort_web_din");
+        assert_eq!((same.value, same.met), (Some(4.0), Some(true)));
+        let other = row(&rows, "edge_w8_speedup_over_ort_web_din");
+        assert_eq!((other.value, other.met), (Some(2.0), Some(false)));
     }
 
     #[test]
