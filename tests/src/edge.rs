@@ -49,10 +49,10 @@ pub struct Options {
     #[arg(long, value_enum)]
     only: Vec<Topic>,
     /// Turns that everybody has
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 60)]
     turns: u32,
     /// Milliseconds of a turn
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 50)]
     turn_ms: u64,
     /// The worker
     #[arg(long, value_name = "FILE", default_value = "target/worker/worker.wasm")]

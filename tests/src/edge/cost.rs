@@ -14,7 +14,7 @@ use shared_model::wire::RankRequest;
 use super::Bench;
 use super::guest::{BOUNDS, Timed, answered};
 use super::model::{LIMITS, Model, TIER, call};
-use super::turns::Samples;
+use super::turns::median;
 use crate::client::Error;
 use crate::rows::{Bar, Row};
 
@@ -63,8 +63,7 @@ fn first_answer(bench: &Bench<'_>, model: &Model, line: &Line) -> Result<f64, Er
         seconds.push(begun.elapsed().as_secs_f64());
         answered(answer)?;
     }
-    let samples = Samples::new(seconds.split_off(WARM_UP)).ok_or("nothing was measured")?;
-    Ok(samples.median())
+    Ok(median(seconds.split_off(WARM_UP)).ok_or("nothing was measured")?)
 }
 
 /// Bytes of a guest's linear memory after an answer, and by how much this process has grown for it.

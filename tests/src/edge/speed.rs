@@ -217,13 +217,14 @@ impl Ort<'_> {
 }
 
 impl Measured {
-    fn median(&self, name: &str) -> Result<f64, String> {
-        self.0[name].as_ref().map(Samples::median).map_err(Clone::clone)
+    fn of(&self, name: &str) -> Result<&Samples, String> {
+        self.0[name].as_ref().map_err(Clone::clone)
     }
 
     /// The faster of a runtime's two forms; nobody knows it when one is missing.
-    fn best(&self, runtime: &str) -> Result<f64, String> {
-        Ok(self.median(&format!("{runtime}_f32"))?.min(self.median(&format!("{runtime}_int8"))?))
+    fn best(&self, runtime: &str) -> Result<&Samples, String> {
+        let [f32, int8] = [self.of(&format!("{runtime}_f32"))?, self.of(&format!("{runtime}_int8"))?];
+        Ok(if int8.median() < f32.median() { int8 } else { f32 })
     }
 
     fn rows(&self, model: &str) -> Vec<Row> {
@@ -232,8 +233,8 @@ impl Measured {
         let ratio = |name: &str, value: Result<f64, String>, must: Option<Bar>, want: Option<Bar>| {
             ratio(&format!("{name}_{model}"), model, value).held_to(must, want)
         };
-        let over = |a: Result<f64, String>, b: Result<f64, String>| Ok(a? / b?);
-        let (w8, node) = (self.median("edge_w8"), self.median("edge_w8_node"));
+        let over = |a: Result<&Samples, String>, b: Result<&Samples, String>| Ok(a?.beside(b?, |a, b| a / b));
+        let (w8, node) = (self.of("edge_w8"), self.of("edge_w8_node"));
         let (at_most, at_least) = (|bar| Some(Bar::AtMost(bar)), |bar| Some(Bar::AtLeast(bar)));
         let mut rows = vec![
             ratio(
@@ -255,10 +256,10 @@ impl Measured {
                 bars.and_then(|b| at_least(b.over_ort_web.0)),
                 bars.and_then(|b| at_least(b.over_ort_web.1)),
             ),
-            ratio("edge_w8_no_table_over_w8", over(self.median("edge_w8_no_table"), w8.clone()), None, None),
+            ratio("edge_w8_no_table_over_w8", over(self.of("edge_w8_no_table"), w8.clone()), None, None),
             ratio(
                 "edge_f32_over_w8",
-                over(self.median("edge_f32"), w8),
+                over(self.of("edge_f32"), w8),
                 bars.and_then(|b| b.f32_over_w8.0).map(Bar::Above),
                 bars.and_then(|b| at_least(b.f32_over_w8.1)),
             ),
@@ -297,7 +298,7 @@ mod tests {
         let ours = ["edge_w8", "edge_w8_no_table", "edge_f32", "edge_w8_node"];
         let names = ours.into_iter().chain(["ort_f32", "ort_int8", "ort_web_f32", "ort_web_int8"]);
         let missing = names.map(|name| (name, Err(format!("no {name}"))));
-        let there = seconds.iter().map(|(name, s)| (*name, Ok(Samples::new(vec![*s]).unwrap())));
+        let there = seconds.iter().map(|(name, s)| (*name, Ok(Samples::new(&[vec![*s]]).unwrap())));
         Measured(missing.chain(there).collect())
     }
 

@@ -1,5 +1,6 @@
 //! Measuring in turns: everything that is compared runs a little, again and again, so that a machine with other things
-//! to do hurts all of it alike.
+//! to do hurts all of it alike. What is compared is what two took in the same turn: a machine that is slow for a second is
+//! so for both.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,18 @@ pub(super) struct Turns {
     pub(super) time: Duration,
 }
 
-/// The seconds that calls took, ascending; there is at least one.
+/// The seconds that calls took; there is at least one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Samples(Vec<f64>);
+pub(super) struct Samples {
+    /// Each turn's median.
+    turns: Vec<f64>,
+    /// Of all turns, ascending.
+    all: Vec<f64>,
+}
 
 impl Turns {
     /// Turns before anything counts: V8 takes about a second to compile anew what it has found to be worth it.
-    const WARM_UP: u32 = 5;
+    const WARM_UP: u32 = 20;
 
     /// What each took, in their order.
     pub(super) fn take(self, subjects: &mut [&mut dyn Subject]) -> Result<Vec<Samples>, Error> {
@@ -33,32 +39,51 @@ impl Turns {
             for (subject, taken) in subjects.iter_mut().zip(&mut taken) {
                 let seconds = subject.turn(self.time)?;
                 if turn >= Self::WARM_UP {
-                    taken.extend(seconds);
+                    taken.push(seconds);
                 }
             }
         }
-        taken.into_iter().map(|seconds| Samples::new(seconds).ok_or_else(|| "nothing was measured".into())).collect()
+        taken.iter().map(|turns| Samples::new(turns).ok_or_else(|| "nothing was measured".into())).collect()
     }
 }
 
 impl Samples {
-    /// None of nothing.
-    pub(super) fn new(mut seconds: Vec<f64>) -> Option<Self> {
-        seconds.sort_by(f64::total_cmp);
-        (!seconds.is_empty()).then_some(Self(seconds))
+    /// Of the calls of each turn; none of a turn without any.
+    pub(super) fn new(turns: &[Vec<f64>]) -> Option<Self> {
+        let mut all = turns.concat();
+        all.sort_by(f64::total_cmp);
+        let turns = turns.iter().map(|turn| median(turn.clone())).collect::<Option<Vec<_>>>()?;
+        (!all.is_empty()).then_some(Self { turns, all })
     }
 
     /// The value that a share of the calls did not exceed.
     pub(super) fn quantile(&self, share: f64) -> f64 {
-        let last = self.0.len() - 1;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of an index")]
-        let at = (share * last as f64).round() as usize;
-        self.0[at.min(last)]
+        quantile(&self.all, share)
     }
 
     pub(super) fn median(&self) -> f64 {
         self.quantile(0.5)
     }
+
+    /// What `f` makes of both medians of a turn: the median of all turns.
+    pub(super) fn beside(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> f64 {
+        let turns = self.turns.iter().zip(&other.turns).map(|(a, b)| f(*a, *b));
+        median(turns.collect()).expect("there is a turn, and both had it")
+    }
+}
+
+/// None of nothing.
+pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
+    numbers.sort_by(f64::total_cmp);
+    (!numbers.is_empty()).then(|| quantile(&numbers, 0.5))
+}
+
+/// Of at least one number, ascending.
+fn quantile(numbers: &[f64], share: f64) -> f64 {
+    let last = numbers.len() - 1;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of an index")]
+    let at = (share * last as f64).round() as usize;
+    numbers[at.min(last)]
 }
 
 /// Calls `work` for so long, with the number of the call; what [`Subject::turn`] returns.
@@ -92,10 +117,22 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_what_was_measured() {
-        let samples = Samples::new(vec![3.0, 1.0, 2.0, 5.0, 4.0]).unwrap();
+        let samples = Samples::new(&[vec![3.0, 1.0], vec![2.0, 5.0, 4.0]]).unwrap();
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| samples.quantile(share)), [1.0, 3.0, 5.0, 5.0]);
-        assert_eq!(Samples::new(vec![7.0]).unwrap().median(), 7.0);
-        assert_eq!(Samples::new(Vec::new()), None);
+        assert_eq!(Samples::new(&[vec![7.0]]).unwrap().median(), 7.0);
+        assert_eq!(Samples::new(&[]), None);
+        assert_eq!(Samples::new(&[vec![1.0], Vec::new()]), None);
+    }
+
+    #[test]
+    fn a_machine_that_is_slow_for_some_turns_does_not_change_a_ratio() {
+        let turns = |one: f64| [1.0, 1.8, 1.8, 1.0, 1.8].map(|slow| vec![one * slow; 3]);
+        let [a, b] = [turns(1.0), turns(2.0)].map(|turns| Samples::new(&turns).unwrap());
+        assert_eq!(a.beside(&b, |a, b| a / b), 0.5);
+        // One of them alone was hurt.
+        let mut hurt = turns(2.0);
+        hurt[0] = vec![9.0; 3];
+        assert_eq!(a.beside(&Samples::new(&hurt).unwrap(), |a, b| a / b), 0.5);
     }
 
     #[test]
@@ -103,8 +140,8 @@ mod tests {
         let (mut a, mut b) = (Steps(0.0), Steps(10.0));
         let turns = Turns { count: 3, time: Duration::ZERO };
         let taken = turns.take(&mut [&mut a, &mut b]).unwrap();
-        let counted = |before: f64| Samples([1.0, 2.0, 3.0].map(|i| before + f64::from(Turns::WARM_UP) + i).to_vec());
-        assert_eq!(taken, [counted(0.0), counted(10.0)]);
+        let counted = |before: f64| [1.0, 2.0, 3.0].map(|i| vec![before + f64::from(Turns::WARM_UP) + i]);
+        assert_eq!(taken, [counted(0.0), counted(10.0)].map(|turns| Samples::new(&turns).unwrap()));
     }
 
     #[test]
