@@ -17,8 +17,8 @@ use half::f16;
 
 use super::lanes::{F32x4, LANES};
 use crate::tensor::{self, Activations, GROUP};
-use after::Beside;
 pub(crate) use after::{Activation, Join, Operand};
+use after::{Beside, Turns};
 use layout::{Column, PANEL, PairColumn, QuadColumn};
 pub(crate) use pack::Packed as Scratch;
 use pack::bytes::{self, Bytes};
@@ -35,6 +35,7 @@ pub(crate) struct Linear {
     inputs: usize,
     outputs: usize,
     weight: Weight,
+    /// Empty if there is none.
     bias: Vec<Column>,
     activation: Activation,
 }
@@ -135,9 +136,7 @@ impl Linear {
     }
 
     fn new(inputs: usize, outputs: usize, bias: Option<&[f32]>, weight: Weight) -> Self {
-        // To add -0 changes no number; to add 0 would change -0.
-        let none = vec![-0.0; outputs];
-        let bias = layout::columns(1, bias.unwrap_or(&none), -0.0);
+        let bias = bias.map_or_else(Vec::new, |bias| layout::columns(1, bias, 0.0));
         Self { inputs, outputs, weight, bias, activation: Activation::None }
     }
 
@@ -154,20 +153,42 @@ impl Linear {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
+        let mut operands = operands.map(|of| of.map(|of| of.turns(self.outputs)));
+        if matches!(self.weight, Weight::Row(_) | Weight::Row8(_)) {
+            return self.run_single(x, &mut operands, out);
+        }
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let whole = x.len() / inputs / ROWS * ROWS;
+        let ((x, few_x), (out, few_out)) = (x.split_at(whole * inputs), out.split_at_mut(whole * outputs));
+        for (x, out) in x.chunks_exact(ROWS * inputs).zip(out.chunks_exact_mut(ROWS * outputs)) {
+            let x = from_fn(|r| &x[r * inputs..][..inputs]);
+            self.block::<ROWS, 1>(x, operands.each_mut().map(|of| of.as_mut().map(Turns::next)), out, scratch);
+        }
+        for (x, out) in few_x.chunks_exact(inputs).zip(few_out.chunks_exact_mut(outputs)) {
+            // One row alone takes two panels at once: sums enough that none waits for its last addition.
+            self.block::<1, 2>([x; ROWS], operands.each_mut().map(|of| of.as_mut().map(Turns::next)), out, scratch);
+        }
+    }
+
+    /// With the only output of each row.
+    fn run_single(&self, x: &[f32], operands: &mut [Option<Turns<'_>>; JOINS], out: &mut [f32]) {
         if let Weight::Row(w) = &self.weight {
             single::sums(w, x, out);
         }
-        let mut operands = operands.map(|of| of.map(|of| of.turns(self.outputs)));
-        for (x, out) in x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs)) {
-            let rows = x.len() / self.inputs;
-            let x = from_fn(|r| &x[r.min(rows - 1) * self.inputs..][..self.inputs]);
-            let beside = from_fn(|i| operands[i].as_mut().map(|of| of.beside(rows)));
-            if rows == 1 {
-                // One row alone takes two panels at once: sums enough that none waits for its last addition.
-                self.block::<1, 2>(x, &beside, out, scratch);
-            } else {
-                self.block::<ROWS, 1>(x, &beside, out, scratch);
+        for (x, out) in x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS)) {
+            let mut y = match &self.weight {
+                Weight::Row8(w) => w.sums(from_fn(|r| &x[r.min(out.len() - 1) * self.inputs..][..self.inputs])),
+                _ => F32x4::load_first(out),
+            };
+            if let Some(bias) = self.bias.first() {
+                y = y + F32x4::splat(bias[0].to_array()[0]);
             }
+            for of in operands.iter_mut().flatten() {
+                y = of.join_single(y, out.len());
+            }
+            let mut y = [[y; 2]];
+            self.activation.apply(&mut y);
+            y[0][0].store_first(out);
             self.activation.apply_rest(out);
         }
     }
@@ -176,22 +197,54 @@ impl Linear {
     fn block<const R: usize, const P: usize>(
         &self,
         x: [&[f32]; ROWS],
-        beside: &[Option<Beside<'_>>; JOINS],
+        beside: [Option<Beside<'_, R>>; JOINS],
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let panels = self.bias.len();
+        let (panels, whole) = (self.outputs.div_ceil(PANEL), self.outputs / PANEL);
         let (many, pairs) = (panels / P * P, layout::pair_count(self.inputs));
+        let joins = beside.each_ref().map(|of| of.as_ref().map(|of| of.panels(whole)));
+        let mut rows = out.chunks_exact_mut(self.outputs);
+        let mut tails: [&mut [f32]; R] = from_fn(|_| Default::default());
+        let mut outs: [_; R] = from_fn(|r| {
+            let row = rows.next().expect("a row of outputs for each of inputs");
+            let (panels, tail) = row.as_chunks_mut::<PANEL>();
+            tails[r] = tail;
+            &mut panels[..whole]
+        });
+        // Takes the sums of panel `p` to the outputs.
+        let mut finish = |p: usize, sums: [Column; R]| {
+            let mut y = match self.bias.get(p) {
+                Some(bias) => sums.map(|y| [y[0] + bias[0], y[1] + bias[1]]),
+                None => sums,
+            };
+            if p >= whole {
+                return self.finish_last(y, &beside, &mut tails);
+            }
+            if let [Some(of), next] = &joins {
+                of.apply(p, &mut y);
+                if let Some(of) = next {
+                    of.apply(p, &mut y);
+                }
+            }
+            self.activation.apply(&mut y);
+            for (y, out) in y.iter().zip(&mut outs) {
+                let (halves, _) = out[p].as_chunks_mut::<LANES>();
+                (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
+            }
+        };
         match &self.weight {
-            Weight::Row(_) => self.finish_single(F32x4::load_first(out), beside, out),
-            Weight::Row8(w) => self.finish_single(w.sums(x), beside, out),
+            Weight::Row(_) | Weight::Row8(_) => unreachable!("`run_single` takes these"),
             Weight::F32(w) => {
                 let x = scratch.floats(x);
+                let panel = |p: usize| &w[p * self.inputs..][..self.inputs];
                 for p in (0..many).step_by(P) {
-                    self.panels_f32::<R, P>(p, x, w, beside, out);
+                    let sums = products::floats::<R, P>(x, from_fn(|i| panel(p + i)));
+                    sums.into_iter().enumerate().for_each(|(i, sums)| finish(p + i, sums));
                 }
                 for p in many..panels {
-                    self.panels_f32::<R, 1>(p, x, w, beside, out);
+                    let [sums] = products::floats::<R, 1>(x, [panel(p)]);
+                    finish(p, sums);
                 }
             }
             Weight::Int8 { q, scale, offset, max_activation } => {
@@ -202,8 +255,7 @@ impl Linear {
                     let sum = |r: usize, half: usize| {
                         s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(x.totals[0][r])
                     };
-                    let sums = from_fn(|r| from_fn(|half| sum(r, half) * F32x4::splat(x.steps[r])));
-                    self.finish::<R>(p, sums, beside, out);
+                    finish(p, from_fn(|r| from_fn(|half| sum(r, half) * F32x4::splat(x.steps[r]))));
                 }
             }
             Weight::Bytes { q, scale, offset, whole, max_activation } => {
@@ -215,7 +267,7 @@ impl Linear {
                         let sum = s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(totals[r]);
                         sum * F32x4::splat(steps[r]) + whole[half] * F32x4::splat(lows[r])
                     };
-                    self.finish::<R>(p, from_fn(|r| from_fn(|half| sum(r, half))), beside, out);
+                    finish(p, from_fn(|r| from_fn(|half| sum(r, half))));
                 }
             }
             Weight::Int4 { q, scale, min } => {
@@ -233,65 +285,29 @@ impl Linear {
                         };
                         sums = from_fn(|r| from_fn(|half| sums[r][half] + sum(r, half)));
                     }
-                    let sums = from_fn(|r| sums[r].map(|sum| sum * F32x4::splat(x.steps[r])));
-                    self.finish::<R>(p, sums, beside, out);
+                    finish(p, from_fn(|r| sums[r].map(|sum| sum * F32x4::splat(x.steps[r]))));
                 }
             }
         }
+        self.activation.apply_rest(out);
     }
 
-    fn panels_f32<const R: usize, const P: usize>(
+    /// The outputs of a panel that has more than are left.
+    #[inline(never)]
+    fn finish_last<const R: usize>(
         &self,
-        first: usize,
-        x: &[[F32x4; ROWS]],
-        w: &[Column],
-        beside: &[Option<Beside<'_>>; JOINS],
-        out: &mut [f32],
+        mut y: [Column; R],
+        beside: &[Option<Beside<'_, R>>; JOINS],
+        outs: &mut [&mut [f32]; R],
     ) {
-        let panels = from_fn(|p| &w[(first + p) * self.inputs..][..self.inputs]);
-        for (p, sums) in products::floats::<R, P>(x, panels).into_iter().enumerate() {
-            self.finish(first + p, sums, beside, out);
-        }
-    }
-
-    /// Takes the sums of panel `p` for `R` rows to the outputs of as many as there are.
-    #[inline(always)]
-    fn finish<const R: usize>(
-        &self,
-        p: usize,
-        sums: [Column; R],
-        beside: &[Option<Beside<'_>>; JOINS],
-        out: &mut [f32],
-    ) {
-        let (first, mut y) = (p * PANEL, sums);
-        for y in &mut y {
-            *y = [y[0] + self.bias[p][0], y[1] + self.bias[p][1]];
-        }
-        if let [Some(of), next] = beside {
-            of.apply(first, &mut y);
-            if let Some(of) = next {
-                of.apply(first, &mut y);
-            }
-        }
-        self.activation.apply(&mut y);
-        if first + PANEL > self.outputs {
-            return store_part(&y, first, out.chunks_exact_mut(self.outputs));
-        }
-        for (y, out) in y.iter().zip(out.chunks_exact_mut(self.outputs)) {
-            let (halves, _) = out[first..][..PANEL].as_chunks_mut::<LANES>();
-            (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
-        }
-    }
-
-    /// The same for the only output of each row.
-    fn finish_single(&self, sums: F32x4, beside: &[Option<Beside<'_>>; JOINS], out: &mut [f32]) {
-        let mut y = sums + F32x4::splat(self.bias[0][0].to_array()[0]);
+        let first = self.outputs / PANEL * PANEL;
         for of in beside.iter().flatten() {
-            y = of.apply_single(y);
+            of.apply_last(first, &mut y);
         }
-        let mut y = [[y; 2]];
         self.activation.apply(&mut y);
-        y[0][0].store_first(out);
+        for (y, out) in y.iter().zip(outs) {
+            y.iter().zip(out.chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
+        }
     }
 }
 
@@ -301,14 +317,6 @@ fn whole(inputs: usize, q: &[i8], scale: &[f32], offset: &[f32]) -> Vec<f32> {
         s * q.iter().map(|&w| i64::from(w)).sum::<i64>() as f32 + m * inputs as f32
     };
     q.chunks_exact(inputs).zip(scale.iter().zip(offset)).map(sum).collect()
-}
-
-/// Writes a panel that has more outputs than are left.
-#[inline(never)]
-fn store_part<'a>(y: &[Column], first: usize, rows: impl Iterator<Item = &'a mut [f32]>) {
-    for (y, out) in y.iter().zip(rows) {
-        y.iter().zip(out[first..].chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What follows the sums of a layer while they are in registers: other values, then an activation.
 
-use super::ROWS;
 use super::layout::{Column, PANEL};
 use crate::kernel::lanes::{F32x4, LANES};
 use crate::kernel::{math, turns};
@@ -34,9 +33,16 @@ pub(crate) struct Operand<'a> {
 
 /// The rows of an operand beside some rows of outputs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beside<'a> {
+pub(super) struct Beside<'a, const R: usize> {
     join: Join,
-    rows: [&'a [f32]; ROWS],
+    rows: [&'a [f32]; R],
+}
+
+/// The same in panels, as far as they are whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panels<'a, const R: usize> {
+    join: Join,
+    rows: [&'a [[f32; PANEL]]; R],
 }
 
 impl<'a> Operand<'a> {
@@ -57,70 +63,74 @@ pub(super) struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    /// Beside the next `count` rows of outputs, of which the last is repeated.
-    pub(super) fn beside(&mut self, count: usize) -> Beside<'a> {
-        let Operand { join, data, rows_each } = self.of;
-        let mut row = &data[self.at..][..self.width];
-        let rows = std::array::from_fn(|r| {
-            if r < count {
-                row = &data[self.at..][..self.width];
-                self.left -= 1;
-                if self.left == 0 {
-                    (self.at, self.left) = (self.at + self.width, rows_each);
-                    if self.at == data.len() {
-                        self.at = 0;
-                    }
-                }
+    /// Beside the next row of outputs.
+    fn row(&mut self) -> &'a [f32] {
+        let Operand { data, rows_each, .. } = self.of;
+        let row = &data[self.at..][..self.width];
+        self.left -= 1;
+        if self.left == 0 {
+            (self.at, self.left) = (self.at + self.width, rows_each);
+            if self.at == data.len() {
+                self.at = 0;
             }
-            row
-        });
-        Beside { join, rows }
-    }
-}
-
-impl Beside<'_> {
-    /// Joins the outputs of the panel that begins at `first`.
-    #[inline(always)]
-    pub(super) fn apply<const R: usize>(&self, first: usize, y: &mut [Column; R]) {
-        match self.join {
-            Join::Add => self.each(first, y, |y, x| y + x),
-            Join::Multiply => self.each(first, y, |y, x| y * x),
         }
+        row
     }
 
-    /// Joins the only output of each row.
-    pub(super) fn apply_single(&self, y: F32x4) -> F32x4 {
-        let x = F32x4::load(&self.rows.map(|row| row[0]));
-        match self.join {
+    /// Beside the next rows of outputs.
+    pub(super) fn next<const R: usize>(&mut self) -> Beside<'a, R> {
+        Beside { join: self.of.join, rows: std::array::from_fn(|_| self.row()) }
+    }
+
+    /// Joins the only outputs of the next rows, so many of which there are.
+    pub(super) fn join_single(&mut self, y: F32x4, rows: usize) -> F32x4 {
+        let x = F32x4::load(&std::array::from_fn(|r| if r < rows { self.row()[0] } else { 0.0 }));
+        match self.of.join {
             Join::Add => y + x,
             Join::Multiply => y * x,
         }
     }
+}
 
+impl<'a, const R: usize> Beside<'a, R> {
+    /// The first panels, so many.
     #[inline(always)]
-    fn each<const R: usize>(&self, first: usize, y: &mut [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) {
-        for (y, row) in y.iter_mut().zip(&self.rows) {
-            let [a, b] = load(&row[first..]);
-            *y = [f(y[0], a), f(y[1], b)];
-        }
+    pub(super) fn panels(&self, count: usize) -> Panels<'a, R> {
+        Panels { join: self.join, rows: self.rows.map(|row| &row.as_chunks::<PANEL>().0[..count]) }
+    }
+
+    /// Joins the outputs from `first` on, which are less than a panel.
+    pub(super) fn apply_last(&self, first: usize, y: &mut [Column; R]) {
+        let rows = self.rows.map(|row| row[first..].chunks(LANES));
+        join(self.join, y, rows.map(|mut row| [(); 2].map(|()| F32x4::load_first(row.next().unwrap_or_default()))));
     }
 }
 
-/// The first numbers of `x`, zeros after the last.
-#[inline(always)]
-fn load(x: &[f32]) -> Column {
-    match x.first_chunk::<PANEL>() {
-        Some(x) => {
-            let (halves, _) = x.as_chunks();
+impl<const R: usize> Panels<'_, R> {
+    /// Joins the outputs of panel `p`.
+    #[inline(always)]
+    pub(super) fn apply(&self, p: usize, y: &mut [Column; R]) {
+        let halves = |row: &[[f32; PANEL]]| {
+            let (halves, _) = row[p].as_chunks();
             [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
-        }
-        None => load_part(x),
+        };
+        join(self.join, y, self.rows.map(halves));
     }
 }
 
-#[inline(never)]
-fn load_part(x: &[f32]) -> Column {
-    [x, x.get(LANES..).unwrap_or_default()].map(F32x4::load_first)
+#[inline(always)]
+fn join<const R: usize>(join: Join, y: &mut [Column; R], x: [Column; R]) {
+    match join {
+        Join::Add => each(y, x, |y, x| y + x),
+        Join::Multiply => each(y, x, |y, x| y * x),
+    }
+}
+
+#[inline(always)]
+fn each<const R: usize>(y: &mut [Column; R], x: [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = [f(y[0], x[0]), f(y[1], x[1])];
+    }
 }
 
 impl Activation {

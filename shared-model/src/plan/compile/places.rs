@@ -12,6 +12,8 @@ use crate::graph::{DType, Graph, Node, Op, Scope, Source, ValueId};
 /// Numbers a block of candidates should take: what a core keeps near.
 const BLOCK_NUMBERS: usize = 1 << 17;
 const MAX_BLOCK: usize = 64;
+/// Candidates that kernels take together: a block should leave none over.
+const TOGETHER: usize = 4;
 /// Numbers an arena may take: 1 GiB.
 const MAX_ARENA: usize = 1 << 28;
 
@@ -37,7 +39,10 @@ impl<'a> Places<'a> {
         let lives = lives(graph, &homes);
         let numbers = |block| Arena::of(graph, &homes, &lives, block).map(|arena| arena.floats + arena.ints);
         let one = numbers(1)?;
-        let of_block = |two: usize| (BLOCK_NUMBERS / two.saturating_sub(one).max(1)).clamp(1, MAX_BLOCK);
+        let of_block = |two: usize| match BLOCK_NUMBERS / two.saturating_sub(one).max(1) {
+            few @ 0..TOGETHER => few.max(1),
+            many => many.min(MAX_BLOCK) / TOGETHER * TOGETHER,
+        };
         let block = numbers(2).map_or(1, of_block);
         Ok(Self { graph, arena: Arena::of(graph, &homes, &lives, block)?, homes })
     }
