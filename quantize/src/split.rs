@@ -8,9 +8,10 @@
 //! scope    values that lie beside each other are kept apart by scope for as long as ops let them
 //! pooling  a weighted sum is a product of matrices
 //! narrow   a product of few columns is turned around
+//! uniform  an operand that is one number over and over is that number
 //! ```
 //!
-//! Each pass is a function from a model to one that computes the same: the last two to the bit, the others but for
+//! Each pass is a function from a model to one that computes the same: the last three to the bit, the others but for
 //! rounding. Of `behind`, `adjoint` and `scope`, one that does not lower the work is dropped. Splitting comes before
 //! quantizing: what is measured is the plan that ships.
 
@@ -26,6 +27,7 @@ mod pooling;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod uniform;
 mod work;
 
 use std::collections::BTreeMap;
@@ -66,5 +68,5 @@ pub fn split(model: Model) -> Result<Model, GraphError> {
             }
         }
     }
-    narrow::pass(&pooling::pass(&best)?)
+    uniform::pass(&narrow::pass(&pooling::pass(&best)?)?)
 }
