@@ -51,6 +51,8 @@ pub struct Search<'a> {
     full: &'a Variant,
     linears: BTreeMap<String, LinearForms>,
     tables: BTreeMap<String, TableForms<'a>>,
+    /// The bias of a linear's weight, where it has one of its own.
+    biases: BTreeMap<String, String>,
     /// The linears that run once a candidate: none of them is kept in full precision, for that is slow.
     each_candidate: BTreeSet<String>,
     /// What each tensor in 4 bits alone does to the scores.
@@ -95,8 +97,9 @@ impl<'a> Search<'a> {
             Tensor::F32 { data, .. } => &data[..],
             _ => unreachable!("only floats have a role"),
         };
+        let biases = biases(full);
         let linears = sense.linears.iter().map(|(name, sense)| {
-            let forms = LinearForms::of(floats(name), sense);
+            let forms = LinearForms::of(floats(name), sense, biases.contains_key(name));
             bar.inc(1);
             (name.clone(), forms)
         });
@@ -109,7 +112,7 @@ impl<'a> Search<'a> {
         let tables = tables.collect();
         bar.finish_and_clear();
         let each_candidate = each_candidate(&full.graph);
-        let mut search = Self { full, linears, tables, each_candidate, harm: BTreeMap::new() };
+        let mut search = Self { full, linears, tables, biases, each_candidate, harm: BTreeMap::new() };
         search.measure(&sense.samples, schema, progress)?;
         Ok(search)
     }
@@ -129,11 +132,12 @@ impl<'a> Search<'a> {
     }
 
     fn spent(&self, name: VariantName, spent: &Spent) -> Variant {
-        let tensor = |name: &String| match self.linears.contains_key(name) || self.tables.contains_key(name) {
-            true => self.tensor(name, spent),
-            false => self.full.tensors[name].clone(),
-        };
-        let tensors = self.full.tensors.keys().map(|name| (name.clone(), tensor(name))).collect();
+        let chosen = self.linears.keys().chain(self.tables.keys());
+        let mut tensors: BTreeMap<String, Tensor> = chosen.flat_map(|name| self.tensors(name, spent)).collect();
+        // Not all of them first: a table may be most of a model.
+        let kept = self.full.tensors.iter().filter(|(name, _)| !tensors.contains_key(*name));
+        let kept: Vec<(String, Tensor)> = kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        tensors.extend(kept);
         Variant { name, graph: self.full.graph.clone(), tensors }
     }
 
@@ -206,15 +210,21 @@ impl<'a> Search<'a> {
         steps
     }
 
-    /// One tensor of a variant.
-    fn tensor(&self, name: &str, spent: &Spent) -> Tensor {
-        match self.tables.get(name) {
-            Some(table) => table.tensor(&spent.tables[name]),
-            None => {
-                let tensor = self.linears[name].tensor(usize::from(spent.linears[name]));
-                tensor.unwrap_or_else(|| self.full.tensors[name].clone())
-            }
+    /// One tensor of a variant, and the bias that goes with it.
+    fn tensors(&self, name: &str, spent: &Spent) -> Vec<(String, Tensor)> {
+        if let Some(table) = self.tables.get(name) {
+            return vec![(name.to_owned(), table.tensor(&spent.tables[name]))];
         }
+        let (linear, form) = (&self.linears[name], usize::from(spent.linears[name]));
+        let weight = linear.tensor(form).unwrap_or_else(|| self.full.tensors[name].clone());
+        let bias = self.biases.get(name).and_then(|bias| match &self.full.tensors[bias] {
+            Tensor::F32 { shape, data } => {
+                let data = linear.bias(form, data);
+                Some((bias.clone(), Tensor::F32 { shape: shape.clone(), data }))
+            }
+            _ => None,
+        });
+        std::iter::once((name.to_owned(), weight)).chain(bias).collect()
     }
 
     /// Of all tensors.
@@ -242,6 +252,24 @@ pub(crate) fn roles(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> BTreeM
 fn each_candidate(graph: &Graph) -> BTreeSet<String> {
     let of_pair = |node: &&Node| node.op == Op::Linear && graph.value(node.output).ty.scope == Scope::Pair;
     graph.nodes().iter().filter(of_pair).map(|node| graph.value(node.inputs[1]).name.clone()).collect()
+}
+
+/// For each linear's weight the bias that is always used with it, and with nothing else.
+fn biases(full: &Variant) -> BTreeMap<String, String> {
+    let graph = &full.graph;
+    let pairs: BTreeSet<[ValueId; 2]> = graph
+        .nodes()
+        .iter()
+        .filter(|node| node.op == Op::Linear)
+        .filter_map(|node| Some([node.inputs[1], *node.inputs.get(2)?]))
+        .collect();
+    let is_own = |[weight, bias]: &[ValueId; 2]| {
+        let together = |node: &Node| node.op == Op::Linear && node.inputs[1..] == [*weight, *bias];
+        let uses = |node: &&Node| node.inputs.contains(weight) || node.inputs.contains(bias);
+        graph.nodes().iter().filter(uses).all(together)
+    };
+    let name = |id: ValueId| graph.value(id).name.clone();
+    pairs.into_iter().filter(is_own).map(|[weight, bias]| (name(weight), name(bias))).collect()
 }
 
 /// The one role that every use of a constant has.

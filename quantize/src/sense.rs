@@ -59,6 +59,10 @@ pub(crate) struct Sample {
 pub(crate) struct LinearSense {
     /// Inputs, weighted by the slopes of all outputs.
     pub(crate) inputs: Gram,
+    /// Their weighted sum.
+    pub(crate) sum: Vec<f64>,
+    /// The weights.
+    pub(crate) weights: f64,
     /// The weighted squares of each output's slope.
     pub(crate) outputs: Vec<f64>,
 }
@@ -85,8 +89,36 @@ struct Slopes {
 }
 
 impl LinearSense {
-    fn zero(outputs: usize, inputs: usize) -> Self {
-        Self { inputs: Gram::zero(inputs), outputs: vec![0.0; outputs] }
+    pub(crate) fn zero(outputs: usize, inputs: usize) -> Self {
+        Self { inputs: Gram::zero(inputs), sum: vec![0.0; inputs], weights: 0.0, outputs: vec![0.0; outputs] }
+    }
+
+    pub(crate) fn add(&mut self, weight: f64, x: &[f64]) {
+        self.inputs.add(weight, x);
+        self.sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * x);
+        self.weights += weight;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.inputs.merge(&other.inputs);
+        let sums = self.sum.iter_mut().zip(&other.sum).chain(self.outputs.iter_mut().zip(&other.outputs));
+        sums.for_each(|(a, b)| *a += b);
+        self.weights += other.weights;
+    }
+
+    /// What is left of the inputs to judge by where a bias makes good for what errors are on average.
+    pub(crate) fn about_the_mean(&self) -> Gram {
+        let mut inputs = self.inputs.clone();
+        if self.weights > 0.0 {
+            inputs.add(-1.0 / self.weights, &self.sum);
+        }
+        inputs
+    }
+
+    /// The average output of a row of errors.
+    pub(crate) fn average(&self, lost: &[f32]) -> f32 {
+        let sum: f64 = lost.iter().zip(&self.sum).map(|(lost, sum)| f64::from(*lost) * sum).sum();
+        if self.weights > 0.0 { (sum / self.weights) as f32 } else { 0.0 }
     }
 }
 
@@ -209,8 +241,7 @@ impl Sense {
     fn merged(mut self, other: Self) -> Self {
         self.samples.extend(other.samples);
         for (mine, other) in self.linears.values_mut().zip(other.linears.into_values()) {
-            mine.inputs.merge(&other.inputs);
-            mine.outputs.iter_mut().zip(other.outputs).for_each(|(a, b)| *a += b);
+            mine.merge(&other);
         }
         for (mine, other) in self.tables.values_mut().zip(other.tables.into_values()) {
             mine.elements.merge(&other.elements);
@@ -271,7 +302,7 @@ impl Watch for Watcher<'_> {
                 for (weight, slope) in self.weights.iter().zip(slopes) {
                     all += squares(*weight, &slope, &mut sense.outputs);
                 }
-                sense.inputs.add(all, &floats(x));
+                sense.add(all, &floats(x));
             }
             return;
         }
@@ -279,7 +310,7 @@ impl Watch for Watcher<'_> {
             let slopes = by_outputs[r * of_row..][..of_row].chunks_exact(outputs);
             for (x, slope) in x.row(r).chunks_exact(inputs).zip(slopes) {
                 let all = squares(*weight, &floats(slope), &mut sense.outputs);
-                sense.inputs.add(all, &floats(x));
+                sense.add(all, &floats(x));
             }
         }
     }

@@ -22,33 +22,39 @@ const RANGE: usize = 4;
 #[derive(Debug)]
 pub(super) struct LinearForms {
     forms: [Tensor; 2],
+    /// What the bias gains in each.
+    shifts: [Vec<f32>; 2],
     bytes: [usize; LINEAR.len()],
     damage: [f64; LINEAR.len()],
 }
 
 impl LinearForms {
-    pub(super) fn of(w: &[f32], sense: &LinearSense) -> Self {
+    /// Of a layer that has a bias to make good for what errors are on average, or none.
+    pub(super) fn of(w: &[f32], sense: &LinearSense, has_bias: bool) -> Self {
         let outputs = sense.outputs.len();
         let inputs = w.len() / outputs;
-        let compensator = sense.inputs.compensator();
+        let gram = if has_bias { sense.about_the_mean() } else { sense.inputs.clone() };
+        let compensator = gram.compensator();
         let rows: Vec<(Vec<Grid>, Vec<u8>, Rounded)> = w
             .par_chunks_exact(inputs)
             .map(|row| {
-                let (grids, four) = round::in_groups(row, &sense.inputs, &compensator);
-                (grids, four, together(row, 255, &sense.inputs, &compensator, true))
+                let (grids, four) = round::in_groups(row, &gram, &compensator);
+                (grids, four, together(row, 255, &gram, &compensator, true))
             })
             .collect();
         let all: f64 = sense.outputs.iter().sum();
         let share = |o: usize| if all == 0.0 { 1.0 / outputs as f64 } else { sense.outputs[o] / all };
         let damage = |lost: &dyn Fn(usize) -> Vec<f32>| -> f64 {
-            (0..outputs).map(lost).enumerate().map(|(o, lost)| share(o) * sense.inputs.product(&lost, &lost)).sum()
+            (0..outputs).map(lost).enumerate().map(|(o, lost)| share(o) * gram.product(&lost, &lost)).sum()
         };
         let row = |o: usize| &w[o * inputs..][..inputs];
         let lost4 = |o: usize| -> Vec<f32> {
             let (grids, codes, _) = &rows[o];
             row(o).iter().enumerate().map(|(i, w)| w - grids[i / GROUP].value(codes[i])).collect()
         };
-        let damage = [damage(&lost4), damage(&|o| rows[o].2.lost(row(o))), 0.0];
+        let lost8 = |o: usize| rows[o].2.lost(row(o));
+        let shift = |lost: &dyn Fn(usize) -> Vec<f32>| (0..outputs).map(|o| sense.average(&lost(o))).collect();
+        let (damage, shifts) = ([damage(&lost4), damage(&lost8), 0.0], [shift(&lost4), shift(&lost8)]);
         let grids = || rows.iter().flat_map(|(grids, ..)| grids);
         let four = Tensor::Linear4 {
             outputs,
@@ -60,7 +66,7 @@ impl LinearForms {
         let eight: Vec<Rounded> = rows.into_iter().map(|(.., eight)| eight).collect();
         let forms = [four, round::linear8_of(outputs, inputs, &eight)];
         let bytes = [forms[0].bytes(), forms[1].bytes(), 4 * w.len()];
-        Self { forms, bytes, damage }
+        Self { forms, shifts, bytes, damage }
     }
 
     pub(super) fn bytes(&self, form: usize) -> usize {
@@ -79,6 +85,14 @@ impl LinearForms {
     /// `None` for full precision.
     pub(super) fn tensor(&self, form: usize) -> Option<Tensor> {
         self.forms.get(form).cloned()
+    }
+
+    /// The bias that goes with a form.
+    pub(super) fn bias(&self, form: usize, bias: &[f32]) -> Vec<f32> {
+        match self.shifts.get(form) {
+            Some(shift) => bias.iter().zip(shift).map(|(bias, shift)| bias + shift).collect(),
+            None => bias.to_vec(),
+        }
     }
 }
 
@@ -229,13 +243,42 @@ mod tests {
     fn the_damage_of_a_linear_is_that_of_the_tensor_it_gives() {
         let outputs: Vec<f64> = (0..ROWS).map(|o| o as f64).collect();
         let all: f64 = outputs.iter().sum();
-        let forms = LinearForms::of(&weights(), &LinearSense { inputs: gram(), outputs: outputs.clone() });
+        let mut sense = LinearSense::zero(ROWS, WIDTH);
+        (sense.inputs, sense.outputs) = (gram(), outputs.clone());
+        let forms = LinearForms::of(&weights(), &sense, false);
         for form in [0, 1] {
             let tensor = forms.tensor(form).unwrap();
             assert!(close(forms.damage(form), damage(&tensor, |o| outputs[o] / all)), "{form}");
             assert_eq!(forms.bytes(form), tensor.bytes());
         }
         assert!(forms.damage(0) > forms.damage(1) && forms.damage(1) > forms.damage(FULL));
+    }
+
+    #[test]
+    fn a_bias_makes_good_for_what_errors_are_on_average() {
+        let mut sense = LinearSense::zero(ROWS, WIDTH);
+        sense.outputs = vec![1.0; ROWS];
+        let inputs: Vec<Vec<f64>> =
+            (0..40).map(|s| (0..WIDTH).map(|i| 1.0 + (f64::from(s) * 0.9 + i as f64 * 0.4).sin()).collect()).collect();
+        inputs.iter().for_each(|x| sense.add(0.5, x));
+        let (w, bias) = (weights(), vec![0.25f32; ROWS]);
+        let error = |tensor: &Tensor, bias: &[f32]| -> f64 {
+            let back = tensor.to_f32().unwrap();
+            let of = |o: usize, x: &[f64]| -> f64 {
+                let lost = w[o * WIDTH..].iter().zip(&back[o * WIDTH..]).zip(x).map(|((w, b), x)| f64::from(w - b) * x);
+                (lost.sum::<f64>() + 0.25 - f64::from(bias[o])).powi(2)
+            };
+            inputs.iter().flat_map(|x| (0..ROWS).map(move |o| (o, x))).map(|(o, x)| of(o, x)).sum()
+        };
+        let [with, without] = [true, false].map(|has_bias| LinearForms::of(&w, &sense, has_bias));
+        for form in [0, 1] {
+            let [own, other] = [&with, &without].map(|forms| forms.tensor(form).unwrap());
+            let corrected = error(&own, &with.bias(form, &bias));
+            assert!(corrected < 0.7 * error(&other, &bias), "{form}: {corrected} for {}", error(&other, &bias));
+            // What is expected is what is seen: of 40 inputs that count a half, an output a share.
+            assert!((with.damage(form) * 2.0 * ROWS as f64 / corrected - 1.0).abs() < 1e-3, "{form}");
+        }
+        assert_eq!(with.bias(FULL, &bias), bias);
     }
 
     #[test]

@@ -29,10 +29,9 @@ impl Search<'_> {
         let samples: Vec<&Sample> = samples.iter().collect();
         let usual = scores(&tried, &samples, schema)?;
         let mut harm = |search: &Self, name: &str, form: &Spent| -> Result<f64, ScorerError> {
-            let tensor = search.tensor(name, form);
-            let kept = tried.tensors.insert(name.to_owned(), tensor);
+            tried.tensors.extend(search.tensors(name, form));
             let scores = scores(&tried, &samples, schema)?;
-            tried.tensors.extend(kept.map(|tensor| (name.to_owned(), tensor)));
+            tried.tensors.extend(search.tensors(name, &eight));
             bar.inc(1);
             Ok(samples.iter().zip(usual.iter().zip(&scores)).map(|(s, (a, b))| moved(&s.weights, a, b)).sum())
         };

@@ -39,7 +39,8 @@ fn sense(seen: u32) -> Sense {
     }
     let mut sense = Sense::default();
     let rows: HashMap<u32, f64> = (0..seen).map(|row| (row, 1.0 / f64::from(seen))).collect();
-    sense.linears.insert("layer".to_owned(), LinearSense { inputs: gram.clone(), outputs: vec![0.1; 40] });
+    let layer = sense.linears.entry("layer".to_owned()).or_insert(LinearSense::zero(40, gram.len()));
+    (layer.inputs, layer.outputs) = (gram.clone(), vec![0.1; 40]);
     let mut items = TableSense::zero(WIDTH);
     (items.elements, items.all, items.rows) = (gram, rows.values().sum(), rows);
     sense.tables.insert("items".to_owned(), items);
