@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The most memory that quantize takes to build a model of so many MiB, over the model's size: scripts/bench-memory.sh [MIB]
-# Needs python3 with onnx and numpy, GNU time, and some 7 times the model's size (1024 MiB) on the disk under target/.
+# The model has 1024 MiB unless said. Needs python3 with onnx and numpy, GNU time, and some 3 times that on the disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -54,40 +54,16 @@ score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])
 graph = helper.make_graph(nodes, "large", inputs, [score], tensors)
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), out / "large.onnx")
 
-(out / "features.toml").write_text(
-    f"""schema_version = 1
-model = "large"
-
-[[feature]]
-name = "user"
-kind = "categorical"
-scope = "request"
-field = "user.id"
-transform = {{ hash = {rows} }}
-
-[[feature]]
-name = "item"
-kind = "categorical"
-scope = "item"
-field = "number"
-transform = {{ identity = {items} }}
-
-[[feature]]
-name = "age"
-kind = "numeric"
-scope = "request"
-field = "user.age"
-input = "ages"
-column = 0
-
-[[feature]]
-name = "price"
-kind = "numeric"
-scope = "item"
-input = "prices"
-column = 0
-"""
-)
+features = {
+    "user": ("categorical", "request", f'field = "user.id"\ntransform = {{ hash = {rows} }}'),
+    "item": ("categorical", "item", f'field = "number"\ntransform = {{ identity = {items} }}'),
+    "age": ("numeric", "request", 'field = "user.age"\ninput = "ages"\ncolumn = 0'),
+    "price": ("numeric", "item", 'input = "prices"\ncolumn = 0'),
+}
+schema = 'schema_version = 1\nmodel = "large"\n'
+for name, (kind, scope, rest) in features.items():
+    schema += f'\n[[feature]]\nname = "{name}"\nkind = "{kind}"\nscope = "{scope}"\n{rest}\n'
+(out / "features.toml").write_text(schema)
 with open(out / "catalog.jsonl", "w") as file:
     for i in range(items):
         item = {"id": f"i{i}", "number": i, "price": round(float(random.random()), 3), "popularity": items - i}

@@ -88,8 +88,9 @@ pub(crate) fn in_groups(w: &[f32], gram: &Gram, compensator: &Compensator) -> (V
             let mut codes = compensator.round(w, |i, x| grids[i / GROUP].nearest(x));
             compensator.polish(w, &mut codes, 15, |i, code| grids[i / GROUP].value(code));
             let (before, errors) = (grids.clone(), lost(&grids, &codes));
-            compensator.fit(&codes, errors.clone(), GROUP, |g, by| grids[g].moved(by));
-            (gram.product(&errors, &errors), (before, codes))
+            let error = gram.product(&errors, &errors);
+            compensator.fit(&codes, errors, GROUP, |g, by| grids[g].moved(by));
+            (error, (before, codes))
         })
     });
     least(tried)

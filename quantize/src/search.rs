@@ -134,10 +134,10 @@ impl<'a> Search<'a> {
     fn spent(&self, name: VariantName, spent: &Spent) -> Variant {
         let chosen = self.linears.keys().chain(self.tables.keys());
         let mut tensors: BTreeMap<String, Tensor> = chosen.flat_map(|name| self.tensors(name, spent)).collect();
-        // Not all of them first: a table may be most of a model.
-        let kept = self.full.tensors.iter().filter(|(name, _)| !tensors.contains_key(*name));
-        let kept: Vec<(String, Tensor)> = kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-        tensors.extend(kept);
+        // Only those that are left: a table may be most of a model.
+        for (name, tensor) in &self.full.tensors {
+            tensors.entry(name.clone()).or_insert_with(|| tensor.clone());
+        }
         Variant { name, graph: self.full.graph.clone(), tensors }
     }
 

@@ -1,6 +1,7 @@
 //! Each pass against the model it was given, on random weights and inputs.
 
 mod adjoint;
+mod uniform;
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use shared_model::graph::{Binary, Builder, Compare, DType, Graph, Link, Op, Redu
 use shared_model::plan::Plan;
 use shared_model::tensor::Tensor;
 
-use super::{Model, Work, behind, gelu, narrow, pooling, scope, split, uniform};
+use super::{Model, Work, behind, gelu, narrow, pooling, scope, split};
 
 const CANDIDATES: usize = 5;
 
@@ -384,31 +385,4 @@ fn a_sum_of_itself_again_and_again_is_looked_at_once() {
     for reduce in [true, false] {
         assert!(behind::pass(&model(reduce)).unwrap().graph.nodes().len() < 210);
     }
-}
-
-#[test]
-fn a_filler_that_is_written_out_is_one_number() {
-    let mut s = Sketch::new();
-    let (x, other) = (s.input("x", Scope::Item, &[3, 4]), s.input("other", Scope::Item, &[3, 4]));
-    let filler = s.constant(&[3, 4]);
-    let shorter = s.constant(&[4]);
-    let varied = s.constant(&[3, 4]);
-    for (name, value) in [("c0", -1e9), ("c1", -0.0)] {
-        let Some(Tensor::F32 { data, .. }) = s.tensors.get_mut(name) else { unreachable!("a sketch's constant") };
-        data.fill(value);
-    }
-    let mask = s.push(Op::Compare(Compare::Less), &[x, other]);
-    let masked = s.push(Op::Where, &[mask, x, filler]);
-    let shifted = s.binary(Binary::Add, masked, shorter);
-    let y = s.binary(Binary::Mul, shifted, varied);
-    let y = s.reshape(y, &[12]);
-    let model = s.finish(y);
-    let passed = uniform::pass(&model).unwrap();
-    assert_eq!(scores(&passed), scores(&model));
-    let shapes = |model: &Model| model.tensors.values().map(|t| t.shape().clone()).collect::<Vec<_>>();
-    // The filler and the zeros; what varies and the last linear's weight and bias stay.
-    assert_eq!(shapes(&model), [vec![3, 4], vec![4], vec![3, 4], vec![1, 12], vec![1]]);
-    let left = shapes(&passed);
-    assert_eq!(left.iter().filter(|shape| shape.is_empty()).count(), 2, "{left:?}");
-    assert_eq!(left.iter().filter(|shape| **shape == [3, 4]).count(), 1, "{left:?}");
 }

@@ -40,7 +40,7 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let builder = Builder::serving(&model.folder).without_caches().wasm(Which::Edge, &bench.options.worker);
     let pop = runtime.block_on(builder.spawn_only(&[Which::Edge]))?;
     let (mut ratios, mut rates, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    // The first turn only warms up.
+    // The first turn only warms up. They are longer than elsewhere, so there are fewer.
     for turn in 0..=bench.turns.count.div_ceil(4) {
         let began = own_cpu()?;
         let asked = guest.turn(TURN)?.len() as f64;
