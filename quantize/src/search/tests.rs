@@ -101,3 +101,51 @@ fn with_all_bytes_little_is_lost() {
     assert_eq!(variant.tensors["layer"], full.tensors["layer"], "full precision");
     assert_eq!(variant.tensors["items"].bits(), 16.0);
 }
+
+/// The model with a bias for its layer, which another layer may have too.
+fn biased(shared: bool) -> Variant {
+    let mut builder = Builder::new();
+    let id = builder.input("id", Type { dtype: DType::I32, shape: vec![], scope: Scope::Item }).unwrap();
+    let shapes =
+        [("items", vec![ROWS, WIDTH]), ("layer", vec![40, WIDTH]), ("bias", vec![40]), ("other", vec![40, WIDTH])];
+    let last = ("last", vec![1, 40]);
+    let mut constant = |(name, shape): &(&str, Vec<usize>)| builder.constant(name, DType::F32, shape).unwrap();
+    let ([items, layer, bias, other], last_id) = (shapes.each_ref().map(&mut constant), constant(&last));
+    let row = builder.push("row", Op::Embedding, &[items, id]).unwrap();
+    let hidden = builder.push("hidden", Op::Linear, &[row, layer, bias]).unwrap();
+    let beside = if shared { &[row, other, bias][..] } else { &[row, other] };
+    let beside = builder.push("beside", Op::Linear, beside).unwrap();
+    let sum = builder.push("sum", Op::Binary(shared_model::graph::Binary::Add), &[hidden, beside]).unwrap();
+    let score = builder.push("score", Op::Linear, &[sum, last_id]).unwrap();
+    let tensors = shapes.into_iter().chain([last]).map(|(name, shape)| {
+        let data = wave(shape.iter().product());
+        (name.to_owned(), Tensor::F32 { shape, data })
+    });
+    Variant { name: VariantName::F32, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors: tensors.collect() }
+}
+
+#[test]
+fn a_bias_of_one_layer_alone_goes_with_the_form_of_its_weight() {
+    let mut sense = sense(16);
+    let layer = sense.linears.get_mut("layer").unwrap();
+    (layer.sum, layer.weights) = (vec![0.5; WIDTH], 2.0);
+    let floats = |variant: &Variant, name: &str| variant.tensors[name].to_f32().unwrap();
+    for shared in [false, true] {
+        let full = biased(shared);
+        let search = search(&full, &sense);
+        for share in [0.0, 1.0] {
+            let variant = search.variant(VariantName::W4, Fewest::Four, share);
+            let (w, rounded, bias) = (floats(&full, "layer"), floats(&variant, "layer"), floats(&full, "bias"));
+            let lost = |o: usize| -> f32 {
+                let row = o * WIDTH..(o + 1) * WIDTH;
+                w[row.clone()].iter().zip(&rounded[row]).map(|(w, rounded)| (w - rounded) * 0.25).sum()
+            };
+            let own = if shared { 0.0 } else { 1.0 };
+            for (o, got) in floats(&variant, "bias").into_iter().enumerate() {
+                assert!((got - bias[o] - own * lost(o)).abs() < 1e-6, "{shared}, {share}, output {o}");
+            }
+            let most = (0..40).map(|o| lost(o).abs()).fold(0.0, f32::max);
+            assert_eq!(most > 1e-3, share == 0.0, "4 bits lose something, full precision nothing: {most}");
+        }
+    }
+}
