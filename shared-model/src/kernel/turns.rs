@@ -10,12 +10,24 @@ const TURN: usize = 8;
 /// Gives each element to `f`.
 #[inline(always)]
 pub(super) fn each<T>(mut elements: impl Iterator<Item = T>, mut f: impl FnMut(T)) {
-    loop {
-        for _ in 0..TURN {
-            match elements.next() {
-                Some(element) => f(element),
-                None => return,
-            }
+    while turn(&mut elements, &mut f) {}
+}
+
+/// The same in turns of twice as many, for a loop of whose time much is spent between turns.
+#[inline(always)]
+pub(super) fn each_longer<T>(mut elements: impl Iterator<Item = T>, mut f: impl FnMut(T)) {
+    // Both written out: the compiler does not unroll as many.
+    while turn(&mut elements, &mut f) && turn(&mut elements, &mut f) {}
+}
+
+/// Whether there may be more.
+#[inline(always)]
+fn turn<T>(elements: &mut impl Iterator<Item = T>, f: &mut impl FnMut(T)) -> bool {
+    for _ in 0..TURN {
+        match elements.next() {
+            Some(element) => f(element),
+            None => return false,
         }
     }
+    true
 }

@@ -22,7 +22,7 @@ pub(super) fn floats<const R: usize, const P: usize>(x: &[[F32x4; ROWS]], panels
 #[inline(always)]
 pub(super) fn integers<const R: usize>(x: &[[I16x8; ROWS]], panel: &[PairColumn]) -> [[I32x4; 2]; R] {
     let mut sums = [[I32x4::splat(0); 2]; R];
-    turns::each(x.iter().zip(panel), |(x, weights)| {
+    turns::each_longer(x.iter().zip(panel), |(x, weights)| {
         sums = from_fn(|r| from_fn(|half| sums[r][half] + weights[half].dot(x[r])));
     });
     sums
