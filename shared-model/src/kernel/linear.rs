@@ -6,6 +6,7 @@
 //! with a scale and a minimum a row: relaxed SIMD multiplies those in half the time.
 
 mod after;
+mod joined;
 mod layout;
 mod pack;
 mod products;
@@ -19,6 +20,7 @@ use super::lanes::{F32x4, LANES};
 use crate::tensor::{self, Activations, GROUP};
 pub(crate) use after::{Activation, Join, Operand};
 use after::{Beside, Turns};
+pub(crate) use joined::{MORE, WIDE, joined};
 use layout::{Column, PANEL, PairColumn, QuadColumn};
 pub(crate) use pack::Packed as Scratch;
 use pack::bytes::{self, Bytes};
@@ -186,9 +188,9 @@ impl Linear {
             for of in operands.iter_mut().flatten() {
                 y = of.join_single(y, out.len());
             }
-            let mut y = [[y; 2]];
+            let mut y = [y];
             self.activation.apply(&mut y);
-            y[0][0].store_first(out);
+            y[0].store_first(out);
             self.activation.apply_rest(out);
         }
     }
@@ -227,7 +229,7 @@ impl Linear {
                     of.apply(p, &mut y);
                 }
             }
-            self.activation.apply(&mut y);
+            self.activation.apply(y.as_flattened_mut());
             for (y, out) in y.iter().zip(&mut outs) {
                 let (halves, _) = out[p].as_chunks_mut::<LANES>();
                 (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
@@ -304,7 +306,7 @@ impl Linear {
         for of in beside.iter().flatten() {
             of.apply_last(first, &mut y);
         }
-        self.activation.apply(&mut y);
+        self.activation.apply(y.as_flattened_mut());
         for (y, out) in y.iter().zip(outs) {
             y.iter().zip(out.chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
         }

@@ -30,14 +30,16 @@ pub(super) fn plan(graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<
         if chains.absorbed(n).is_some() {
             continue;
         }
-        let chain = chains.after(n);
+        let chain = chains.at(n);
         let Some(kernel) = kernel(graph, node, chain, tensors)? else { continue };
         tables += kernel.table_len();
         if tables > MAX_TABLES {
             return Err(PlanError::TooLarge { what: "the tables of its steps", numbers: tables });
         }
-        let joined = chain.joins.iter().map(|(_, v)| v);
-        let inputs = operands(node).iter().chain(joined).map(|&v| places.of_value(v)).collect();
+        let joined = chain.iter().flat_map(|chain| chain.joins.iter().map(|(_, v)| v));
+        let first = chain.and_then(|chain| chain.first);
+        let of_node = first.as_ref().map_or(operands(node), std::slice::from_ref);
+        let inputs = of_node.iter().chain(joined).map(|&v| places.of_value(v)).collect();
         let step = Step { kernel, inputs, output: places.of_value(node.output) };
         match graph.value(node.output).ty.scope {
             Scope::Const => sections.constant.push(step),
@@ -131,7 +133,7 @@ fn values(tensor: &Tensor) -> Option<Values> {
 fn kernel(
     graph: &Graph,
     node: &Node,
-    chain: &Chain,
+    chain: Option<&Chain>,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Option<Kernel>, PlanError> {
     let ty = |i: usize| &graph.value(node.inputs[i]).ty;
@@ -142,6 +144,12 @@ fn kernel(
         let gather = Gather::new(map);
         if floats { Kernel::Gather(gather) } else { Kernel::GatherI32(gather) }
     };
+    let joins = chain.iter().flat_map(|chain| chain.joins.iter().map(|&(join, _)| join)).collect();
+    let activation = chain.map_or(Ok(Activation::None), |chain| activation(graph, chain.ending, tensors))?;
+    if chain.is_some_and(|chain| chain.first.is_some()) {
+        let width = out.shape.last().copied().unwrap_or(1);
+        return Ok(Some(Kernel::Joined { width, joins, activation }));
+    }
     Ok(Some(match &node.op {
         Op::Unary(Unary::Not) => Kernel::Not,
         Op::Unary(f) => Kernel::Unary(*f),
@@ -170,18 +178,7 @@ fn kernel(
             let outer = out.shape[..*axis].iter().product();
             if floats { Kernel::Concat { outer } } else { Kernel::ConcatI32 { outer } }
         }
-        Op::Linear => {
-            let number = |id| vector(graph, id, tensors).map(|v| v[0]);
-            let activation = match chain.ending {
-                Ending::None => Activation::None,
-                Ending::Relu => Activation::Relu,
-                Ending::Leaky(slope) => Activation::Leaky(slope),
-                Ending::PRelu(slope) => Activation::Leaky(number(slope)?),
-                Ending::Gelu => Activation::Gelu,
-            };
-            let linear = linear(graph, node, tensors)?.then(activation);
-            Kernel::Linear(Box::new(linear), chain.joins.iter().map(|&(join, _)| join).collect())
-        }
+        Op::Linear => Kernel::Linear(Box::new(linear(graph, node, tensors)?.then(activation)), joins),
         Op::MatMul => matmul(ty(0), ty(1), out),
         Op::Embedding => {
             let name = graph.value(node.inputs[0]).name.clone();
@@ -239,6 +236,16 @@ fn select(x: &Type, axis: usize, indices: &[usize]) -> Vec<u32> {
 fn reduce_targets(shape: &[usize], axes: &[usize]) -> Vec<u32> {
     let kept: Vec<usize> = shape.iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
     map(shape, &broadcast(&kept, shape))
+}
+
+fn activation(graph: &Graph, ending: Ending, tensors: &BTreeMap<String, Tensor>) -> Result<Activation, PlanError> {
+    Ok(match ending {
+        Ending::None => Activation::None,
+        Ending::Relu => Activation::Relu,
+        Ending::Leaky(slope) => Activation::Leaky(slope),
+        Ending::PRelu(slope) => Activation::Leaky(vector(graph, slope, tensors)?[0]),
+        Ending::Gelu => Activation::Gelu,
+    })
 }
 
 fn linear(graph: &Graph, node: &Node, tensors: &BTreeMap<String, Tensor>) -> Result<Linear, PlanError> {

@@ -2,14 +2,17 @@
 
 mod elementwise;
 
+use std::array::from_fn;
+
 use super::RunError;
 use super::broadcast::Access;
 use super::memory::{Memory, Place, Reading, Rows};
 use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
-use crate::kernel::linear::{self, Join, Linear, Operand};
+use crate::kernel::linear::{self, Activation, Join, Linear, Operand};
+use crate::kernel::matmul::{self, Spaced};
 use crate::kernel::moves::{self, Gather};
 use crate::kernel::reduce::{self, Targets};
-use crate::kernel::{matmul, row};
+use crate::kernel::row;
 use crate::tensor::Tensor;
 use elementwise::{binary, choose, compare, each, unary, zip};
 
@@ -61,6 +64,12 @@ pub(super) enum Kernel {
     },
     /// The layer and how the operands after its input join the outputs.
     Linear(Box<Linear>, Vec<Join>),
+    /// How the operands after the first join it, in rows so wide, and what follows.
+    Joined {
+        width: usize,
+        joins: Vec<Join>,
+        activation: Activation,
+    },
     MatMul {
         k: usize,
         n: usize,
@@ -122,15 +131,22 @@ impl Step {
                 concat(*outer, self.inputs.iter().map(|&p| read.floats(p)), len, out);
             }
             Kernel::Linear(linear, joins) => {
-                let operand = |i: usize, &join: &Join| {
-                    let Rows { data, len: of_row, per_candidate } = x(i + 1);
-                    Operand { join, data, rows_each: if per_candidate { len / of_row } else { 1 } }
-                };
-                linear.run(x(0).data, std::array::from_fn(|i| joins.get(i).map(|join| operand(i, join))), out, scratch);
+                let others = from_fn(|i| joins.get(i).map(|&join| operand(join, x(i + 1), len)));
+                linear.run(x(0).data, others, out, scratch);
+            }
+            Kernel::Joined { width, joins, activation } => {
+                let (join, more) = joins.split_first().expect("two join at least");
+                let first = [operand(*join, x(0), len), operand(*join, x(1), len)];
+                let more = from_fn(|i| more.get(i).map(|&join| operand(join, x(i + 2), len)));
+                linear::joined(*width, first, more, *activation, out);
             }
             // The rows of all candidates by the one matrix that they share.
             Kernel::MatMul { k, n, pairs, .. } if pairs.len() == 1 && !x(1).per_candidate => {
                 matmul::matmul(*k, *n, x(0).data, x(1).data, out);
+            }
+            // A row of each candidate by a matrix of its own.
+            Kernel::MatMul { k, n, pairs, a, .. } if pairs.len() == 1 && a == k => {
+                matmul::each_own(*k, *n, spaced(x(0)), spaced(x(1)), out);
             }
             Kernel::MatMul { k, n, pairs, a, b } => {
                 for (r, out) in out.chunks_exact_mut(len).enumerate() {
@@ -236,6 +252,16 @@ impl Kernel {
                 | Self::ReduceI32 { .. }
         )
     }
+}
+
+/// The matrix of each candidate.
+fn spaced(x: Rows<'_, f32>) -> Spaced<'_> {
+    Spaced { data: x.data, step: if x.per_candidate { x.len } else { 0 } }
+}
+
+/// What joins rows of `len` numbers.
+fn operand(join: Join, x: Rows<'_, f32>, len: usize) -> Operand<'_> {
+    Operand { join, data: x.data, rows_each: if x.per_candidate { len / x.len } else { 1 } }
 }
 
 fn rows<T>(len: usize, out: &mut [T], f: impl Fn(usize, &mut [T])) {

@@ -64,7 +64,7 @@ pub(super) struct Turns<'a> {
 
 impl<'a> Turns<'a> {
     /// Beside the next row of outputs.
-    fn row(&mut self) -> &'a [f32] {
+    pub(super) fn row(&mut self) -> &'a [f32] {
         let Operand { data, rows_each, .. } = self.of;
         let row = &data[self.at..][..self.width];
         self.left -= 1;
@@ -102,7 +102,8 @@ impl<'a, const R: usize> Beside<'a, R> {
     /// Joins the outputs from `first` on, which are less than a panel.
     pub(super) fn apply_last(&self, first: usize, y: &mut [Column; R]) {
         let rows = self.rows.map(|row| row[first..].chunks(LANES));
-        join(self.join, y, rows.map(|mut row| [(); 2].map(|()| F32x4::load_first(row.next().unwrap_or_default()))));
+        let x = rows.map(|mut row| [(); 2].map(|()| F32x4::load_first(row.next().unwrap_or_default())));
+        self.join.apply(y.as_flattened_mut(), x.as_flattened());
     }
 }
 
@@ -114,30 +115,25 @@ impl<const R: usize> Panels<'_, R> {
             let (halves, _) = row[p].as_chunks();
             [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
         };
-        join(self.join, y, self.rows.map(halves));
+        self.join.apply(y.as_flattened_mut(), self.rows.map(halves).as_flattened());
     }
 }
 
-#[inline(always)]
-fn join<const R: usize>(join: Join, y: &mut [Column; R], x: [Column; R]) {
-    match join {
-        Join::Add => each(y, x, |y, x| y + x),
-        Join::Multiply => each(y, x, |y, x| y * x),
-    }
-}
-
-#[inline(always)]
-fn each<const R: usize>(y: &mut [Column; R], x: [Column; R], f: impl Fn(F32x4, F32x4) -> F32x4) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = [f(y[0], x[0]), f(y[1], x[1])];
+impl Join {
+    /// Joins as many numbers to `y`.
+    #[inline(always)]
+    pub(super) fn apply(self, y: &mut [F32x4], x: &[F32x4]) {
+        match self {
+            Self::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = *y + *x),
+            Self::Multiply => y.iter_mut().zip(x).for_each(|(y, x)| *y = *y * *x),
+        }
     }
 }
 
 impl Activation {
     /// What can be done in registers.
     #[inline(always)]
-    pub(super) fn apply<const R: usize>(self, y: &mut [Column; R]) {
-        let y = y.as_flattened_mut();
+    pub(super) fn apply(self, y: &mut [F32x4]) {
         match self {
             Self::None | Self::Gelu => {}
             Self::Relu => y.iter_mut().for_each(|y| *y = y.relu()),

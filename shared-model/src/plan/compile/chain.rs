@@ -1,20 +1,26 @@
-//! What a linear layer takes over from the nodes after it: values that join its outputs, then an activation.
+//! Nodes that are computed in one step, whose values between are never stored: a linear layer, values that join its
+//! outputs, then an activation; or such values alone.
 //!
-//! Nothing but the next node of a chain may read what is between, and what joins must be computed before the layer.
+//! Nothing but the next node of a chain may read what is between.
+
+mod joined;
+mod linear;
 
 use super::super::broadcast::Access;
 use crate::graph::{Binary, DType, Graph, Node, Op, Source, Unary, ValueId};
-use crate::kernel::linear::{JOINS, Join};
+use crate::kernel::linear::Join;
 
-/// For each node what it takes over, and what takes it over.
+/// For each node what is computed with it, and with which node it is.
 pub(super) struct Chains {
-    of_linear: Vec<Chain>,
-    absorbed: Vec<Option<ValueId>>,
+    at: Vec<Option<Chain>>,
+    absorbed: Vec<Option<usize>>,
 }
 
-/// What follows one layer, in order.
-#[derive(Clone, Debug, Default)]
+/// What is computed with one node.
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
+    /// What the others join; none for a layer, whose sums they join.
+    pub(super) first: Option<ValueId>,
     pub(super) joins: Vec<(Join, ValueId)>,
     pub(super) ending: Ending,
 }
@@ -32,111 +38,69 @@ pub(super) enum Ending {
 
 impl Chains {
     pub(super) fn of(graph: &Graph) -> Self {
+        let nodes = graph.nodes();
+        let uses = Uses::of(graph);
+        let mut chains = Self { at: vec![None; nodes.len()], absorbed: vec![None; nodes.len()] };
+        for n in (0..nodes.len()).filter(|&n| nodes[n].op == Op::Linear) {
+            let (chain, taken) = linear::chain(&uses, n);
+            chains.add(n, chain, &taken);
+        }
+        for n in (0..nodes.len()).rev() {
+            if let Some((chain, taken)) = joined::chain(&uses, &chains, n) {
+                chains.add(n, chain, &taken);
+            }
+        }
+        chains
+    }
+
+    fn add(&mut self, node: usize, chain: Chain, taken: &[usize]) {
+        self.at[node] = Some(chain);
+        taken.iter().for_each(|&taken| self.absorbed[taken] = Some(node));
+    }
+
+    /// What is computed with a node.
+    pub(super) fn at(&self, node: usize) -> Option<&Chain> {
+        self.at[node].as_ref()
+    }
+
+    /// Whether a node is computed with others.
+    fn is_taken(&self, node: usize) -> bool {
+        self.at[node].is_some() || self.absorbed[node].is_some()
+    }
+
+    /// The node with which another is computed, if it is.
+    pub(super) fn absorbed(&self, node: usize) -> Option<usize> {
+        self.absorbed[node]
+    }
+}
+
+/// A graph, and which nodes read each of its values.
+struct Uses<'a> {
+    graph: &'a Graph,
+    readers: Vec<Vec<usize>>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(graph: &'a Graph) -> Self {
         let mut readers = vec![Vec::new(); graph.values().len()];
         for (n, node) in graph.nodes().iter().enumerate() {
             node.inputs.iter().for_each(|input| readers[input.index()].push(n));
         }
         // The score is read by whoever asked for it.
         readers[graph.score().index()].push(usize::MAX);
-        let nodes = graph.nodes().len();
-        let mut chains = Self { of_linear: vec![Chain::default(); nodes], absorbed: vec![None; nodes] };
-        for (n, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.op == Op::Linear) {
-            let mut end = End { graph, readers: &readers, linear: n, value: node.output, taken: Vec::new() };
-            chains.of_linear[n] = end.chain();
-            for taken in end.taken {
-                chains.absorbed[taken] = Some(node.output);
-            }
-        }
-        chains
+        Self { graph, readers }
     }
 
-    /// What a linear layer takes over.
-    pub(super) fn after(&self, node: usize) -> &Chain {
-        &self.of_linear[node]
-    }
-
-    /// The output of the layer that computes a node, if one does.
-    pub(super) fn absorbed(&self, node: usize) -> Option<ValueId> {
-        self.absorbed[node]
-    }
-}
-
-/// The end of a chain, as it is followed.
-struct End<'a> {
-    graph: &'a Graph,
-    readers: &'a [Vec<usize>],
-    linear: usize,
-    value: ValueId,
-    taken: Vec<usize>,
-}
-
-impl End<'_> {
-    fn chain(&mut self) -> Chain {
-        let mut joins = Vec::new();
-        while joins.len() < JOINS {
-            let Some(join) = self.join() else { break };
-            joins.push(join);
-        }
-        let ending = self.activation().unwrap_or_default();
-        Chain { joins, ending }
-    }
-
-    /// Follows a value that joins.
-    fn join(&mut self) -> Option<(Join, ValueId)> {
-        let (n, node) = self.only_reader(self.value)?;
-        let join = match node.op {
-            Op::Binary(Binary::Add) => Join::Add,
-            Op::Binary(Binary::Mul) => Join::Multiply,
-            _ => return None,
-        };
-        let other = other(node, self.value)?;
-        let joins = self.is_ready(node, other) && self.is_beside(other);
-        joins.then(|| self.take(n))?;
-        Some((join, other))
-    }
-
-    /// Follows an activation.
-    fn activation(&mut self) -> Option<Ending> {
-        let (n, node) = self.only_reader(self.value)?;
-        let ending = match node.op {
-            Op::Unary(Unary::Relu) => Ending::Relu,
-            Op::Unary(Unary::Gelu) => Ending::Gelu,
-            Op::Unary(Unary::LeakyRelu(slope)) => Ending::Leaky(slope),
-            Op::Binary(Binary::PRelu) if node.inputs[0] == self.value && self.is_number(node.inputs[1]) => {
-                Ending::PRelu(node.inputs[1])
-            }
-            _ => return None,
-        };
-        self.take(n);
-        Some(ending)
-    }
-
-    fn only_reader(&self, value: ValueId) -> Option<(usize, &Node)> {
+    fn only_reader(&self, value: ValueId) -> Option<(usize, &'a Node)> {
         match self.readers[value.index()][..] {
             [n] => self.graph.nodes().get(n).map(|node| (n, node)),
             _ => None,
         }
     }
 
-    fn take(&mut self, node: usize) {
-        self.taken.push(node);
-        self.value = self.graph.nodes()[node].output;
-    }
-
-    /// Whether what joins at a node is there when the layer is computed, in the same section.
-    fn is_ready(&self, node: &Node, value: ValueId) -> bool {
-        let section = |id: ValueId| self.graph.value(id).ty.scope;
-        let linear = section(self.graph.nodes()[self.linear].output);
-        section(node.output) == linear
-            && match self.graph.value(value).source {
-                Source::Node(n) => n < self.linear || section(value) != linear,
-                Source::Input | Source::Constant => true,
-            }
-    }
-
     /// Whether a value is as the outputs are, or one row for each of theirs.
-    fn is_beside(&self, value: ValueId) -> bool {
-        let (value, outputs) = (&self.graph.value(value).ty, &self.graph.value(self.value).ty);
+    fn is_beside(&self, value: ValueId, outputs: ValueId) -> bool {
+        let [value, outputs] = [value, outputs].map(|id| &self.graph.value(id).ty);
         let width = outputs.shape.last().copied();
         value.dtype == DType::F32
             && match Access::broadcast(&value.shape, &outputs.shape) {
@@ -146,9 +110,30 @@ impl End<'_> {
             }
     }
 
+    /// The activation that a node is, and what it is of.
+    fn ending(&self, node: &Node) -> Option<(Ending, ValueId)> {
+        let ending = match node.op {
+            Op::Unary(Unary::Relu) => Ending::Relu,
+            Op::Unary(Unary::Gelu) => Ending::Gelu,
+            Op::Unary(Unary::LeakyRelu(slope)) => Ending::Leaky(slope),
+            Op::Binary(Binary::PRelu) if self.is_number(node.inputs[1]) => Ending::PRelu(node.inputs[1]),
+            _ => return None,
+        };
+        Some((ending, node.inputs[0]))
+    }
+
     fn is_number(&self, value: ValueId) -> bool {
         let value = self.graph.value(value);
         matches!(value.source, Source::Constant) && value.ty.len() == 1 && value.ty.dtype == DType::F32
+    }
+}
+
+/// How the operands of a node join each other, if they do.
+fn join(node: &Node) -> Option<Join> {
+    match node.op {
+        Op::Binary(Binary::Add) => Some(Join::Add),
+        Op::Binary(Binary::Mul) => Some(Join::Multiply),
+        _ => None,
     }
 }
 
@@ -240,6 +225,51 @@ mod tests {
         let mut scores = vec![0.0; 6];
         plan.run(&mut plan.arena(), &inputs.each_ref(), &mut scores).unwrap();
         (scores, plan.sections.pair.len())
+    }
+
+    /// The scores of values that join each other before an activation, and the steps that they take.
+    fn joined(activation: Option<&Op>, joins: &[Binary], apart: bool) -> (Vec<f32>, usize) {
+        let mut s = Sketch::new(apart);
+        let (x, p) = (s.input("x", Scope::Item, &[3, 37]), s.input("p", Scope::Item, &[37]));
+        let (q, r) = (s.input("q", Scope::Request, &[37]), s.input("r", Scope::Request, &[3, 37]));
+        let mut y = s.push(Op::Binary(Binary::Add), &[q, x]);
+        // Read by others too: it stays a step of its own.
+        let first = y;
+        for (join, other) in joins.iter().zip([p, r, first, q]) {
+            y = s.push(Op::Binary(*join), &[other, y]);
+        }
+        if let Some(op) = activation {
+            y = s.push(op.clone(), &[y]);
+        }
+        y = s.push(Op::Concat { axis: 0 }, &[y, first]);
+        let (flat, sum) = (s.push(Op::Reshape { shape: vec![222] }, &[y]), s.constant(&[1, 222], |w| w));
+        let score = s.push(Op::Linear, &[flat, sum]);
+        let plan = Plan::new(&s.builder.finish(score, Link::Identity).unwrap(), &s.tensors).unwrap();
+        let mut numbers = Numbers::new();
+        let mut block = |width: usize, rows: usize| Block { width, data: Data::F32(numbers.usual(rows * width)) };
+        let inputs = [block(111, 6), block(37, 6), block(37, 1), block(111, 1)];
+        let mut scores = vec![0.0; 6];
+        plan.run(&mut plan.arena(), &inputs.each_ref(), &mut scores).unwrap();
+        (scores, plan.sections.pair.len())
+    }
+
+    #[test]
+    fn what_joins_without_a_layer_has_the_bits_of_steps_of_their_own() {
+        let activations =
+            [None, Some(Op::Unary(Unary::Relu)), Some(Op::Unary(Unary::LeakyRelu(0.1))), Some(Op::Unary(Unary::Gelu))];
+        let (add, mul) = (Binary::Add, Binary::Mul);
+        // Of four, the first is a step of its own: three at most join two.
+        for (joins, steps) in [(vec![add, mul], 4), (vec![mul, add, mul], 4), (vec![add, mul, mul, add], 5)] {
+            for activation in &activations {
+                let (got, took) = joined(activation.as_ref(), &joins, false);
+                let (want, _) = joined(activation.as_ref(), &joins, true);
+                assert_eq!(
+                    took, steps,
+                    "{joins:?}, {activation:?}: the first, what joins it, both in a row and the sum"
+                );
+                assert_same(&got, &want, &format!("{joins:?}, {activation:?}"));
+            }
+        }
     }
 
     #[test]

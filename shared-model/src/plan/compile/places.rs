@@ -36,7 +36,7 @@ impl<'a> Places<'a> {
     /// Chooses the block as well.
     pub(super) fn of(graph: &'a Graph, chains: &Chains) -> Result<Self, PlanError> {
         let homes = homes(graph, chains);
-        let lives = lives(graph, &homes);
+        let lives = lives(graph, chains, &homes);
         let numbers = |block| Arena::of(graph, &homes, &lives, block).map(|arena| arena.floats + arena.ints);
         let one = numbers(1)?;
         let of_block = |two: usize| match BLOCK_NUMBERS / two.saturating_sub(one).max(1) {
@@ -119,7 +119,7 @@ pub(super) fn operands(node: &Node) -> &[ValueId] {
     }
 }
 
-/// For each value, the value whose memory it is: itself, what it only reshapes, or the layer that computes it as well;
+/// For each value, the value whose memory it is: itself, what it only reshapes, or that of the node it is computed with;
 /// `None` for a constant no step reads.
 fn homes(graph: &Graph, chains: &Chains) -> Vec<Option<ValueId>> {
     let mut read = vec![false; graph.values().len()];
@@ -131,7 +131,7 @@ fn homes(graph: &Graph, chains: &Chains) -> Vec<Option<ValueId>> {
         homes.push(match value.source {
             Source::Constant if !read[id.index()] => None,
             Source::Node(n) => match (&graph.nodes()[n], chains.absorbed(n)) {
-                (_, Some(linear)) => homes[linear.index()],
+                (_, Some(with)) => Some(graph.nodes()[with].output),
                 (Node { op: Op::Reshape { .. }, inputs, .. }, None) => homes[inputs[0].index()],
                 _ => Some(id),
             },
@@ -144,7 +144,7 @@ fn homes(graph: &Graph, chains: &Chains) -> Vec<Option<ValueId>> {
 /// When each home is alive. Time runs over sections (constants, requests, items, pairs), then nodes.
 ///
 /// What is constant outlives every call; what is read by a later section must survive all of that section's blocks.
-fn lives(graph: &Graph, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>> {
+fn lives(graph: &Graph, chains: &Chains, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>> {
     let nodes = graph.nodes().len();
     let section = |scope: Scope| match scope {
         Scope::Const => 0,
@@ -175,9 +175,10 @@ fn lives(graph: &Graph, homes: &[Option<ValueId>]) -> Vec<RangeInclusive<usize>>
     };
     for (n, node) in graph.nodes().iter().enumerate() {
         let reader = graph.value(node.output).ty.scope;
+        let read = chains.absorbed(n).map_or(n, |with| n.max(with));
         for &id in operands(node) {
             let crosses = section(graph.value(id).ty.scope) < section(reader);
-            extend(id, if crosses { end } else { time(n) });
+            extend(id, if crosses { end } else { time(read) });
         }
     }
     extend(graph.score(), end);
