@@ -25,7 +25,7 @@ const CLIENTS: usize = 4;
 /// Requests that they take in turn.
 const REQUESTS: usize = 64;
 /// A turn of each, longer than elsewhere: clients come and go.
-const TURN: Duration = Duration::from_millis(1000);
+const TURN: Duration = Duration::from_millis(250);
 
 pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> {
     eprintln!("measuring pop over HTTP");
@@ -40,8 +40,8 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let builder = Builder::serving(&model.folder).without_caches().wasm(Which::Edge, &bench.options.worker);
     let pop = runtime.block_on(builder.spawn_only(&[Which::Edge]))?;
     let (mut ratios, mut rates, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    // The first turn only warms up. They are longer than elsewhere, so there are fewer.
-    for turn in 0..=bench.turns.count.div_ceil(4) {
+    // The first turn only warms up.
+    for turn in 0..=bench.turns.count {
         let began = own_cpu()?;
         let asked = guest.turn(TURN)?.len() as f64;
         let guest_rate = asked / (own_cpu()? - began).as_secs_f64();
