@@ -5,6 +5,7 @@
 //! Integers: exact. Slices in, slices out; no knowledge of graphs, rows or memory.
 
 mod across;
+pub(crate) mod elements;
 mod lanes;
 pub(crate) mod linear;
 pub(crate) mod math;

@@ -8,13 +8,14 @@ use super::RunError;
 use super::broadcast::Access;
 use super::memory::{Memory, Place, Reading, Rows};
 use crate::graph::{Binary, Compare, Logic, Reduce, Unary};
+use crate::kernel::elements::each;
 use crate::kernel::linear::{self, Activation, Join, Linear, Operand};
 use crate::kernel::matmul::{self, Spaced};
 use crate::kernel::moves::{self, Gather};
 use crate::kernel::reduce::{self, Targets};
 use crate::kernel::row;
 use crate::tensor::Tensor;
-use elementwise::{binary, choose, compare, each, unary, zip};
+use elementwise::{binary, choose, compare, unary, zip};
 
 pub(super) type Scratch = linear::Scratch;
 

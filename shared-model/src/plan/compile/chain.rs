@@ -195,6 +195,16 @@ mod tests {
                 None => value,
             }
         }
+
+        /// The scores of six candidates, and the steps that a pair takes. The inputs are `[width, rows]`.
+        fn scores(self, score: ValueId, inputs: [[usize; 2]; 4]) -> (Vec<f32>, usize) {
+            let plan = Plan::new(&self.builder.finish(score, Link::Identity).unwrap(), &self.tensors).unwrap();
+            let mut numbers = Numbers::new();
+            let blocks = inputs.map(|[width, rows]| Block { width, data: Data::F32(numbers.usual(rows * width)) });
+            let mut scores = vec![0.0; 6];
+            plan.run(&mut plan.arena(), &blocks.each_ref(), &mut scores).unwrap();
+            (scores, plan.sections.pair.len())
+        }
     }
 
     /// The scores of a layer that two values join before an activation, and the steps that they take.
@@ -218,13 +228,7 @@ mod tests {
         }
         let (flat, sum) = (s.push(Op::Reshape { shape: vec![27] }, &[y]), s.constant(&[1, 27], |w| w));
         let score = s.push(Op::Linear, &[flat, sum]);
-        let plan = Plan::new(&s.builder.finish(score, Link::Identity).unwrap(), &s.tensors).unwrap();
-        let mut numbers = Numbers::new();
-        let mut block = |width: usize, rows: usize| Block { width, data: Data::F32(numbers.usual(rows * width)) };
-        let inputs = [block(12, 6), block(27, 6), block(9, 1), block(4, 1)];
-        let mut scores = vec![0.0; 6];
-        plan.run(&mut plan.arena(), &inputs.each_ref(), &mut scores).unwrap();
-        (scores, plan.sections.pair.len())
+        s.scores(score, [[12, 6], [27, 6], [9, 1], [4, 1]])
     }
 
     /// The scores of values that join each other before an activation, and the steps that they take.
@@ -244,13 +248,7 @@ mod tests {
         y = s.push(Op::Concat { axis: 0 }, &[y, first]);
         let (flat, sum) = (s.push(Op::Reshape { shape: vec![222] }, &[y]), s.constant(&[1, 222], |w| w));
         let score = s.push(Op::Linear, &[flat, sum]);
-        let plan = Plan::new(&s.builder.finish(score, Link::Identity).unwrap(), &s.tensors).unwrap();
-        let mut numbers = Numbers::new();
-        let mut block = |width: usize, rows: usize| Block { width, data: Data::F32(numbers.usual(rows * width)) };
-        let inputs = [block(111, 6), block(37, 6), block(37, 1), block(111, 1)];
-        let mut scores = vec![0.0; 6];
-        plan.run(&mut plan.arena(), &inputs.each_ref(), &mut scores).unwrap();
-        (scores, plan.sections.pair.len())
+        s.scores(score, [[111, 6], [37, 6], [37, 1], [111, 1]])
     }
 
     #[test]
@@ -258,7 +256,7 @@ mod tests {
         let activations =
             [None, Some(Op::Unary(Unary::Relu)), Some(Op::Unary(Unary::LeakyRelu(0.1))), Some(Op::Unary(Unary::Gelu))];
         let (add, mul) = (Binary::Add, Binary::Mul);
-        // Of four, the first is a step of its own: three at most join two.
+        // Of four joins the first is a step of its own: three at most are computed together.
         for (joins, steps) in [(vec![add, mul], 4), (vec![mul, add, mul], 4), (vec![add, mul, mul, add], 5)] {
             for activation in &activations {
                 let (got, took) = joined(activation.as_ref(), &joins, false);

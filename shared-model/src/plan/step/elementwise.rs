@@ -1,14 +1,13 @@
 //! Elementwise steps over the rows of a block, broadcasting included.
 
 use crate::graph::{Binary, Compare, Unary};
+use crate::kernel::elements::{each, each_two};
 use crate::kernel::{math, moves, row};
 use crate::plan::broadcast::{Access, Run};
 use crate::plan::memory::Rows;
 
 /// Runs not worth a loop of their own.
 const SHORT: usize = 4;
-/// Elements of a turn of a loop: a few registers.
-const BLOCK: usize = 32;
 
 pub(super) fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
     match f {
@@ -61,34 +60,6 @@ pub(super) fn compare<T: Copy + PartialOrd>(
     zip([p, q], a, b, len, out, |a, b| {
         i32::from(a < b) & less | i32::from(a == b) & equal | i32::from(a > b) & greater
     });
-}
-
-/// Rows of the operand lie as those of the result do, one after the other: a one-input elementwise op sees one slice.
-pub(super) fn each<T: Copy, U>(x: &[T], out: &mut [U], f: impl Fn(T) -> U) {
-    // Blocks, for an engine may look at its clock once a turn of a loop.
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<BLOCK>(), out.as_chunks_mut::<BLOCK>());
-    for (out, x) in out.iter_mut().zip(x) {
-        for (y, &x) in out.iter_mut().zip(x) {
-            *y = f(x);
-        }
-    }
-    for (y, &x) in out_rest.iter_mut().zip(x_rest) {
-        *y = f(x);
-    }
-}
-
-fn each_two<T: Copy, U>(a: &[T], b: &[T], out: &mut [U], f: impl Fn(T, T) -> U) {
-    let (a, a_rest) = a.as_chunks::<BLOCK>();
-    let (b, b_rest) = b.as_chunks::<BLOCK>();
-    let (out, out_rest) = out.as_chunks_mut::<BLOCK>();
-    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        for ((y, &a), &b) in out.iter_mut().zip(a).zip(b) {
-            *y = f(a, b);
-        }
-    }
-    for ((y, &a), &b) in out_rest.iter_mut().zip(a_rest).zip(b_rest) {
-        *y = f(a, b);
-    }
 }
 
 pub(super) fn zip<T: Copy, U>(
