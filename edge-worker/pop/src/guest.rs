@@ -1,7 +1,7 @@
-//! The guest and what hosts it: the WASM worker as bytes, run side by side on threads of their own.
+//! The guest and what hosts it: the WASM worker as bytes, run side by side.
 //!
 //! ```text
-//! Program (compiled once) ── Instance (one a thread: memory, exports) ── Pool (threads, queue) ── async side
+//! Program (compiled once) ── Instance (memory, exports) ── Pool (slots, who waits) ── async side
 //! ```
 //!
 //! An instance begins with its bundle in its memory, copied on write, if the program is a snapshot of a worker that has
@@ -14,7 +14,6 @@ mod ceiling;
 mod instance;
 mod pool;
 mod program;
-mod queue;
 
 #[cfg(test)]
 mod faulty;

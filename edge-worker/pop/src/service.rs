@@ -175,7 +175,7 @@ impl Way<'_> {
     }
 
     async fn resumed(&mut self, held: Vec<u8>, outcome: Outcome) -> Result<Step, PoolError> {
-        let done = self.model().pool.resume(held, outcome, self.step_until()).await;
+        let done = self.model().pool.resume(&held, &outcome, self.step_until()).await;
         self.timed(done)
     }
 

@@ -1,15 +1,17 @@
 //! What is left of the guest's speed when a client asks over HTTP: `pop` as a process on loopback, beside the guest alone.
 //!
-//! Both are counted in CPU time: the process's own, without the client's, and that of the thread that runs the guest.
+//! Both have the same core in turn, and the client has the others. Both are counted in CPU time: the process's own, without
+//! the client's, and that of the thread that runs the guest.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use shared_model::variant::VariantName;
 use shared_model::wire::Tier;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 use super::Bench;
 use super::guest::Timed;
@@ -18,7 +20,7 @@ use super::turns::{Subject as _, median};
 use crate::client::{Client, Error, Protocol};
 use crate::processes::{Processes, cpu_time};
 use crate::rows::{Bar, Row};
-use crate::stack::{Builder, Which};
+use crate::stack::{self, Which};
 
 /// Clients that each wait for their answer before they ask again.
 const CLIENTS: usize = 4;
@@ -29,6 +31,16 @@ const TURN: Duration = Duration::from_millis(250);
 
 pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> {
     eprintln!("measuring pop over HTTP");
+    let all = sched_getaffinity(None)?;
+    let (own, others) = parted(&all)?;
+    sched_setaffinity(None, &own)?;
+    let rows = measured(bench, model, others);
+    sched_setaffinity(None, &all)?;
+    rows
+}
+
+/// On the core of this thread, which `pop` inherits; the client is on the others.
+fn measured(bench: &Bench<'_>, model: &Model, others: CpuSet) -> Result<Vec<Row>, Error> {
     let lines = model.lines(&bench.options.dir.join("requests.eval.jsonl"), usize::MAX, REQUESTS)?;
     let calls = lines.iter().map(|line| call(&line.request, Tier::Edge)).collect();
     let bytes = model.bytes(model.variant(VariantName::W4)?)?;
@@ -36,8 +48,14 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
     let numbers: Vec<usize> = lines.iter().map(|line| line.number).collect();
     let bodies = bodies(&bench.options.dir.join("requests.eval.jsonl"), &numbers, &model.opened.bundle.manifest.model)?;
 
-    let runtime = Runtime::new()?;
-    let builder = Builder::serving(&model.folder).without_caches().wasm(Which::Edge, &bench.options.worker);
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        // Where it may not be, it shares a core with what it asks.
+        .on_thread_start(move || {
+            let _ = sched_setaffinity(None, &others);
+        })
+        .build()?;
+    let builder = stack::Builder::serving(&model.folder).without_caches().wasm(Which::Edge, &bench.options.worker);
     let pop = runtime.block_on(builder.spawn_only(&[Which::Edge]))?;
     let (mut ratios, mut rates, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     // The first turn only warms up.
@@ -62,6 +80,17 @@ pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> 
         Row::new(&format!("pop_requests_per_core_{name}"), name, "1/s", median(rates)),
         Row::new(&format!("guest_w4_requests_per_core_{name}"), name, "1/s", median(alone)),
     ])
+}
+
+/// The first of these cores, and the others; the same where there are none.
+fn parted(all: &CpuSet) -> Result<(CpuSet, CpuSet), Error> {
+    let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).ok_or("no core to run on")?;
+    let (mut own, mut others) = (CpuSet::new(), *all);
+    own.set(first);
+    if all.count() > 1 {
+        others.unset(first);
+    }
+    Ok((own, others))
 }
 
 /// The lines of these numbers, as a client sends them that wants the edge's own answer.

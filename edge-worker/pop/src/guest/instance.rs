@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use minicbor::bytes::ByteSlice;
-use shared_model::ladder::{ABI_VERSION, Outcome, Payload, Step, Terms, TierLimits};
+use shared_model::ladder::{ABI_VERSION, Payload, Step, Terms, TierLimits};
 use shared_model::wire::{Tier, from_cbor, to_cbor};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
 
@@ -128,15 +127,15 @@ impl Instance {
         self.reply("rung_rank", &rank, call)
     }
 
-    /// Goes on after an escalation.
+    /// Goes on after an escalation: takes what was held and an [`Outcome`](shared_model::ladder::Outcome), a pair, as CBOR.
     ///
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].
-    pub(crate) fn resume(&mut self, held: &[u8], outcome: &Outcome) -> Result<Step, GuestFault> {
-        step("rung_resume", self.resume_bytes(&to_cbor(&(<&ByteSlice>::from(held), outcome)))?)
+    pub(crate) fn resume(&mut self, message: &[u8]) -> Result<Step, GuestFault> {
+        step("rung_resume", self.resume_bytes(message)?)
     }
 
-    /// From what was held and an [`Outcome`], a pair, to a [`Step`], both as CBOR; the step lies in the guest's memory.
+    /// From what was held and an [`Outcome`](shared_model::ladder::Outcome), a pair, to a [`Step`], both as CBOR; the step lies in the guest's memory.
     ///
     /// # Errors
     /// What the guest did wrong; see [`GuestFault::is_sound`].

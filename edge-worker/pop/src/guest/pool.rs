@@ -1,28 +1,37 @@
-//! Guests side by side: threads that own one instance each, and the async side that waits for them.
+//! Guests side by side, and the async side that calls them.
 //!
-//! A job is one call of a guest. It is refused at the door when the queue is full, dropped when nobody waits for it,
-//! and fails alone when its guest fails: that guest's thread makes a new instance while the others go on.
+//! A call that is expected to be short runs where its request is served: to wake another thread and to be woken by it
+//! would take longer than the rest of what is done for a request. Any other has a thread of its own. A call is refused at
+//! the door when too many wait for a guest, is gone when nobody waits for it, and fails alone when its guest fails: that
+//! guest is replaced while the others go on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use front::panicked;
+use minicbor::bytes::ByteSlice;
 use shared_model::ladder::{Call, Outcome, Step};
 use shared_model::wire::to_cbor;
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout_at};
 
-use super::queue::Queue;
+use self::idle::Idle;
+use self::pace::Pace;
 use super::{GuestFault, Instance, Load, Program};
 use crate::metrics::GuestMetrics;
 
+mod idle;
+mod pace;
+
+/// The longest that a call may be expected to take where requests are served: others may have to wait for it.
+const SHORT: Duration = Duration::from_millis(1);
 /// Between two attempts to replace a guest that cannot even be started.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How many guests, and how much may wait for them.
+/// How many guests, and how many calls may wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PoolSize {
     pub(crate) instances: usize,
@@ -37,25 +46,22 @@ pub(crate) struct Pool {
 struct Shared {
     program: Program,
     load: Load,
-    queue: Queue<Job>,
+    idle: Idle<Instance>,
     live: AtomicUsize,
+    paces: [Pace; 2],
     metrics: GuestMetrics,
 }
 
+/// One call of a guest.
 struct Job {
-    work: Work,
-    queued: Instant,
-    until: Instant,
-    done: oneshot::Sender<Result<Done, GuestFault>>,
+    verb: Verb,
+    message: Vec<u8>,
 }
 
-enum Work {
-    /// A [`Call`], as CBOR.
-    Rank(Vec<u8>),
-    Resume {
-        held: Vec<u8>,
-        outcome: Box<Outcome>,
-    },
+#[derive(Clone, Copy)]
+enum Verb {
+    Rank,
+    Resume,
 }
 
 /// A guest's step, and where its time went.
@@ -83,54 +89,30 @@ impl Pool {
     /// Starts every guest and waits until all are loaded.
     ///
     /// # Errors
-    /// The first guest that cannot be started.
+    /// A guest that cannot be started.
     pub(crate) fn start(
         program: &Program,
         load: Load,
         size: PoolSize,
         metrics: GuestMetrics,
     ) -> Result<Self, GuestFault> {
-        let queue = Queue::new(size.queue);
-        let shared = Arc::new(Shared { program: program.clone(), load, queue, live: AtomicUsize::new(0), metrics });
-        let pool = Self { shared: shared.clone() };
-        let (tell, told) = std::sync::mpsc::channel();
-        for number in 0..size.instances {
-            let (shared, tell) = (shared.clone(), tell.clone());
-            thread::Builder::new()
-                .name(format!("guest-{number}"))
-                .spawn(move || {
-                    let started = caught(|| Instance::start(&shared.program, &shared.load));
-                    let (instance, result) = match started {
-                        Ok(instance) => (Some(instance), Ok(())),
-                        Err(fault) => (None, Err(fault)),
-                    };
-                    let live = instance.as_ref().map(|_| Live::of(&shared));
-                    let _ = tell.send(result);
-                    drop(tell);
-                    if let (Some(instance), Some(live)) = (instance, live) {
-                        shared.run(instance, live);
-                    }
-                })
-                .map_err(|error| GuestFault::Foreign(format!("its thread cannot be started: {error}")))?;
-        }
-        drop(tell);
-        // On an error the pool is dropped, which ends the threads that did start.
-        told.iter().collect::<Result<(), _>>()?;
-        Ok(pool)
+        let guests = started(program, &load, size.instances)?;
+        let live = AtomicUsize::new(guests.len());
+        metrics.instances(count(guests.len()));
+        let idle = Idle::new(guests, size.queue);
+        let paces = [Pace::new(), Pace::new()];
+        Ok(Self { shared: Arc::new(Shared { program: program.clone(), load, idle, live, paces, metrics }) })
     }
 
     /// Ranks; `until` is when the caller stops waiting.
     pub(crate) async fn rank(&self, call: &Call, until: Instant) -> Result<Done, PoolError> {
-        self.submit(Work::Rank(to_cbor(call)), until, |job| {
-            self.shared.queue.push(job, |waiting| waiting.is_wanted(Instant::now()))
-        })
-        .await
+        self.run(Job { verb: Verb::Rank, message: to_cbor(call) }, until).await
     }
 
     /// Goes on after an escalation, on any guest and before new calls.
-    pub(crate) async fn resume(&self, held: Vec<u8>, outcome: Outcome, until: Instant) -> Result<Done, PoolError> {
-        let work = Work::Resume { held, outcome: Box::new(outcome) };
-        self.submit(work, until, |job| self.shared.queue.push_first(job)).await
+    pub(crate) async fn resume(&self, held: &[u8], outcome: &Outcome, until: Instant) -> Result<Done, PoolError> {
+        let message = to_cbor(&(<&ByteSlice>::from(held), outcome));
+        self.run(Job { verb: Verb::Resume, message }, until).await
     }
 
     /// The bytes of the variant that its guests are loaded with.
@@ -143,122 +125,183 @@ impl Pool {
         self.shared.live.load(Ordering::Relaxed)
     }
 
-    async fn submit(
-        &self,
-        work: Work,
-        until: Instant,
-        push: impl FnOnce(Job) -> Result<(), Job>,
-    ) -> Result<Done, PoolError> {
+    async fn run(&self, job: Job, until: Instant) -> Result<Done, PoolError> {
         if self.live() == 0 {
             return Err(PoolError::NoGuest);
         }
-        let (done, wait) = oneshot::channel();
-        push(Job { work, queued: Instant::now(), until, done }).map_err(|_| PoolError::Full)?;
-        match timeout_at(until.into(), wait).await {
+        let asked = Instant::now();
+        let taken = timeout_at(until.into(), async {
+            match job.verb {
+                Verb::Rank => self.shared.idle.take().await,
+                Verb::Resume => self.shared.idle.take_first().await,
+            }
+        });
+        let (slot, instance) = taken.await.map_err(|_| PoolError::Late)?.ok_or(PoolError::Full)?;
+        let guest = Guest { pool: self.shared.clone(), slot, instance: Some(instance) };
+        if self.shared.is_short(&job) {
+            return Ok(guest.run(&job, asked)?);
+        }
+        match timeout_at(until.into(), spawn_blocking(move || guest.run(&job, asked))).await {
             Ok(Ok(result)) => Ok(result?),
-            // Its thread found it too late, or is gone.
+            // Still at it, or the runtime ends.
             Ok(Err(_)) | Err(_) => Err(PoolError::Late),
         }
     }
 }
 
-/// The threads go when they are done with what they are at.
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.shared.queue.close();
-    }
-}
-
-impl Job {
-    fn is_wanted(&self, now: Instant) -> bool {
-        now < self.until && !self.done.is_closed()
-    }
-}
-
 impl Shared {
-    /// A guest thread's life.
-    fn run<'a>(&'a self, mut instance: Instance, mut live: Live<'a>) {
-        while let Some(job) = self.queue.pop() {
-            let started = Instant::now();
-            if !job.is_wanted(started) {
-                continue;
+    fn is_short(&self, job: &Job) -> bool {
+        self.paces[job.verb as usize].expects(job.message.len()).is_some_and(|time| time <= SHORT)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.metrics.instances(-count(*self.live.get_mut()));
+    }
+}
+
+/// A guest in use; dropped, it is free again.
+struct Guest {
+    pool: Arc<Shared>,
+    slot: usize,
+    /// `None` once it is broken.
+    instance: Option<Instance>,
+}
+
+impl Guest {
+    fn run(mut self, job: &Job, asked: Instant) -> Result<Done, GuestFault> {
+        let started = Instant::now();
+        let result = self.call(job);
+        let (queued, ran) = (started - asked, started.elapsed());
+        let pool = &self.pool;
+        pool.metrics.ran(queued, ran);
+        pool.paces[job.verb as usize].learn(job.message.len(), ran);
+        if let Err(fault) = &result {
+            pool.metrics.failed(fault);
+            tracing::error!(model = pool.load.terms.model, %fault, "a worker failed a request");
+            if !fault.is_sound() {
+                self.replace();
             }
-            let result = caught(|| match &job.work {
-                Work::Rank(call) => instance.rank(call),
-                Work::Resume { held, outcome } => instance.resume(held, outcome),
-            });
-            let (queued, ran) = (started - job.queued, started.elapsed());
-            self.metrics.ran(queued, ran);
-            let fault = result.as_ref().err().cloned();
-            if let Some(fault) = &fault {
-                self.metrics.failed(fault);
-                tracing::error!(model = self.load.terms.model, %fault, "a worker failed a request");
-            }
-            let sound = fault.is_none_or(|fault| fault.is_sound());
-            if sound {
-                let _ = job.done.send(result.map(|step| Done { step, queued, ran }));
-                continue;
-            }
-            drop(live);
-            let _ = job.done.send(result.map(|step| Done { step, queued, ran }));
-            // The old instance's memory goes before the new one's comes.
-            drop(instance);
-            let Some(next) = self.replace() else { return };
-            instance = next;
-            live = Live::of(self);
         }
+        result.map(|step| Done { step, queued, ran })
     }
 
-    /// A new instance in place of one that failed; `None` when the pool is gone.
-    fn replace(&self) -> Option<Instance> {
-        loop {
-            match caught(|| Instance::start(&self.program, &self.load)) {
-                Ok(instance) => return Some(instance),
-                Err(fault) => {
-                    self.metrics.failed(&fault);
-                    tracing::error!(model = self.load.terms.model, %fault, "a worker cannot be replaced, trying again");
-                }
-            }
-            if self.queue.is_closed_after(RETRY) {
-                return None;
-            }
+    fn call(&mut self, job: &Job) -> Result<Step, GuestFault> {
+        let Some(instance) = &mut self.instance else { return Err(GuestFault::Host("its guest is gone".to_owned())) };
+        caught(|| match job.verb {
+            Verb::Rank => instance.rank(&job.message),
+            Verb::Resume => instance.resume(&job.message),
+        })
+    }
+
+    /// Has another take the place of one that failed.
+    fn replace(&mut self) {
+        let Some(broken) = self.instance.take() else { return };
+        self.pool.live.fetch_sub(1, Ordering::Relaxed);
+        self.pool.metrics.instances(-1);
+        tokio::spawn(replace(Arc::downgrade(&self.pool), self.slot, broken));
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.pool.idle.put(self.slot, instance);
         }
     }
 }
 
-/// Turns a panic on this side of the guest into a fault, so that its thread goes on. What the panic may have broken is
-/// the instance, which is replaced.
+/// A new guest for a slot, unless the pool is gone before there is one.
+async fn replace(pool: Weak<Shared>, slot: usize, broken: Instance) {
+    let mut broken = Some(broken);
+    while let Some(shared) = pool.upgrade() {
+        let (old, of) = (broken.take(), shared.clone());
+        let starting = spawn_blocking(move || {
+            // The old one's memory goes before the new one's comes.
+            drop(old);
+            caught(|| Instance::start(&of.program, &of.load))
+        });
+        match starting.await {
+            Ok(Ok(instance)) => {
+                shared.live.fetch_add(1, Ordering::Relaxed);
+                shared.metrics.instances(1);
+                return shared.idle.put(slot, instance);
+            }
+            Ok(Err(fault)) => {
+                shared.metrics.failed(&fault);
+                tracing::error!(model = shared.load.terms.model, %fault, "a worker cannot be replaced, trying again");
+            }
+            // The runtime ends.
+            Err(_) => return,
+        }
+        drop(shared);
+        sleep(RETRY).await;
+    }
+}
+
+/// As many guests, started side by side.
+fn started(program: &Program, load: &Load, count: usize) -> Result<Vec<Instance>, GuestFault> {
+    thread::scope(|scope| {
+        let start = || caught(|| Instance::start(program, load));
+        let starting: Result<Vec<_>, _> =
+            (0..count).map(|_| thread::Builder::new().spawn_scoped(scope, start)).collect();
+        let starting =
+            starting.map_err(|error| GuestFault::Foreign(format!("its thread cannot be started: {error}")))?;
+        starting.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+fn count(guests: usize) -> i64 {
+    i64::try_from(guests).unwrap_or(i64::MAX)
+}
+
+/// Turns a panic on this side of the guest into a fault, which costs the call and the
+/// guest. What the panic may have broken is the instance.
 fn caught<T>(work: impl FnOnce() -> Result<T, GuestFault>) -> Result<T, GuestFault> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|panic| Err(GuestFault::Host(panicked(panic.as_ref()).to_owned())))
 }
 
-/// Counted among the guests that can take a call, even if its thread should panic.
-struct Live<'a>(&'a Shared);
-
-impl<'a> Live<'a> {
-    fn of(shared: &'a Shared) -> Self {
-        shared.live.fetch_add(1, Ordering::Relaxed);
-        shared.metrics.instances(1);
-        Self(shared)
-    }
-}
-
-impl Drop for Live<'_> {
-    fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.instances(-1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::handmade::{self, LIMITS};
 
     #[test]
     fn a_panic_of_the_host_costs_the_instance_and_not_the_thread() {
         let fault = caught::<()>(|| panic!("on purpose")).expect_err("it panics");
         assert_eq!(fault, GuestFault::Host("on purpose".to_owned()));
         assert!(!fault.is_sound());
+    }
+
+    /// One thread serves: it is there for nobody else while a call runs on it.
+    #[tokio::test]
+    async fn only_what_is_expected_to_be_short_runs_where_requests_are_served() {
+        let program = handmade::program(&handmade::moody(&handmade::refused(), "(loop br 0)")).expect("a worker");
+        let size = PoolSize { instances: 1, queue: 1 };
+        let pool = Pool::start(&program, handmade::load(), size, GuestMetrics::unregistered()).expect("a pool");
+        let soon = || Instant::now() + LIMITS.call / 4;
+        let bad = handmade::failing();
+        let late = pool.rank(&bad, soon()).await;
+        assert!(matches!(late, Err(PoolError::Late)), "nothing is known of such calls: {late:?}");
+
+        let mut good = bad.clone();
+        good.request.exclude[0].pop();
+        let job = Job { verb: Verb::Rank, message: to_cbor(&good) };
+        while !pool.shared.is_short(&job) {
+            let _ = pool.rank(&good, Instant::now() + Duration::from_secs(5)).await;
+        }
+        let stopped = pool.rank(&bad, soon()).await;
+        assert!(
+            matches!(stopped, Err(PoolError::Fault(GuestFault::OutOfTime { .. }))),
+            "it is waited for: {stopped:?}"
+        );
+
+        while pool.live() == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let late = pool.rank(&bad, soon()).await;
+        assert!(matches!(late, Err(PoolError::Late)), "such a call took long: {late:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use minicbor::bytes::ByteSlice;
 use shared_model::ladder::{Call, Outcome, Step};
 use shared_model::wire::{Reason, Tier, Why, to_cbor};
 use tempfile::TempDir;
@@ -33,6 +34,11 @@ fn load(tier: Tier) -> Load {
 fn instance(tier: Tier) -> Instance {
     let program = Program::compile(&sample::worker(), LIMITS).expect("a worker");
     Instance::start(&program, &load(tier)).expect("an instance")
+}
+
+/// What a guest that held this is told when nobody answers from above.
+fn nobody_above(held: &[u8]) -> Vec<u8> {
+    to_cbor(&(<&ByteSlice>::from(held), Outcome::Gone))
 }
 
 #[test]
@@ -97,7 +103,7 @@ fn the_worker_escalates_when_it_is_not_and_another_goes_on() {
     assert_eq!((message.why, message.from), (Why::Unsure, Tier::Region));
     assert_eq!(message.request, call.request);
     let mut another = Instance::start(&program, &load).expect("an instance");
-    let Step::Answer(answer) = another.resume(&held, &Outcome::Gone).expect("a step") else { panic!("no answer") };
+    let Step::Answer(answer) = another.resume(&nobody_above(&held)).expect("a step") else { panic!("no answer") };
     assert_eq!((answer.reason, answer.degradation, answer.agreement), (Reason::UpstreamGone, 1, None));
     assert_eq!(sample::ids(&answer.ranked), ["m9", "m8"]);
 }
@@ -105,7 +111,7 @@ fn the_worker_escalates_when_it_is_not_and_another_goes_on() {
 #[test]
 fn the_worker_says_what_it_declines_and_goes_on() {
     let mut instance = instance(Tier::Edge);
-    let declined = instance.resume(b"not what it held", &Outcome::Gone).expect("a step");
+    let declined = instance.resume(&nobody_above(b"not what it held")).expect("a step");
     assert!(matches!(&declined, Step::Refused(refusal) if refusal.message.contains("held")), "{declined:?}");
     assert!(matches!(
         instance.rank(&to_cbor(&Call { request: sample::request(1.0), below: None, part: None })),

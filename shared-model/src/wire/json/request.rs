@@ -22,6 +22,8 @@ const TIERS: [(&str, TierChoice); 4] = [
     ("region", TierChoice::Region),
     ("origin", TierChoice::Origin),
 ];
+/// The elements for which a list has room at first: most requests have about so many candidates.
+const ROOM: usize = 128;
 /// The longest part of an unknown field's name that a warning repeats.
 const SHOWN: usize = 60;
 
@@ -197,7 +199,7 @@ impl<'de, S: DeserializeSeed<'de>, F: Fn() -> S> Visitor<'de> for List<'_, F> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let max = self.faults.limits.max_candidates;
         self.faults.enter(2)?;
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(ROOM.min(max));
         loop {
             let next = seq.next_element_seed((self.element)());
             match self.faults.within(next, || format!("[{}]", values.len()))? {
