@@ -256,8 +256,8 @@ fn count(guests: usize) -> i64 {
     i64::try_from(guests).unwrap_or(i64::MAX)
 }
 
-/// Turns a panic on this side of the guest into a fault, which costs the call and the
-/// guest. What the panic may have broken is the instance.
+/// Turns a panic on this side of the guest into a fault, which costs the call and the guest. What the panic may have broken
+/// is the instance.
 fn caught<T>(work: impl FnOnce() -> Result<T, GuestFault>) -> Result<T, GuestFault> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|panic| Err(GuestFault::Host(panicked(panic.as_ref()).to_owned())))
