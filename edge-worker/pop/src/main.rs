@@ -11,7 +11,7 @@ use front::logging::{self, Format};
 use mimalloc::MiMalloc;
 use pop::{Settings, SettingsError, UpstreamError};
 
-/// A request is hundreds of small texts: they are had for half of what the system's allocator asks.
+/// A request is hundreds of small texts, which cost less here than from the system's allocator (ADR 20).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -109,7 +109,7 @@ impl Pool {
         self.run(Job { verb: Verb::Rank, message: to_cbor(call) }, until).await
     }
 
-    /// Goes on after an escalation, on any guest and before new calls.
+    /// Goes on after an escalation, on any guest and before all new calls but one.
     pub(crate) async fn resume(&self, held: &[u8], outcome: &Outcome, until: Instant) -> Result<Done, PoolError> {
         let message = to_cbor(&(<&ByteSlice>::from(held), outcome));
         self.run(Job { verb: Verb::Resume, message }, until).await
