@@ -32,6 +32,11 @@ impl Turns {
     /// Turns before anything counts: V8 takes about a second to compile anew what it has found to be worth it.
     const WARM_UP: u32 = 20;
 
+    /// So many of them that all who share them have as many together, and one each at the least.
+    pub(super) fn shared_by(self, loads: u32) -> Self {
+        Self { count: self.count.div_ceil(loads).max(1), ..self }
+    }
+
     /// What each took, in their order.
     pub(super) fn take(self, subjects: &mut [&mut dyn Subject]) -> Result<Vec<Samples>, Error> {
         let mut taken = vec![Vec::new(); subjects.len()];
@@ -54,6 +59,17 @@ impl Samples {
         all.sort_by(f64::total_cmp);
         let turns = turns.iter().map(|turn| median(turn.clone())).collect::<Option<Vec<_>>>()?;
         (!all.is_empty()).then_some(Self { turns, all })
+    }
+
+    /// As if taken in one; at least one.
+    pub(super) fn join(parts: Vec<Self>) -> Self {
+        let (mut turns, mut all) = (Vec::new(), Vec::new());
+        for part in parts {
+            turns.extend(part.turns);
+            all.extend(part.all);
+        }
+        all.sort_by(f64::total_cmp);
+        Self { turns, all }
     }
 
     /// The value that a share of the calls did not exceed.
@@ -133,6 +149,15 @@ mod tests {
         let mut hurt = turns(2.0);
         hurt[0] = vec![9.0; 3];
         assert_eq!(a.beside(&Samples::new(&hurt).unwrap(), |a, b| a / b), 0.5);
+    }
+
+    #[test]
+    fn what_was_taken_in_parts_is_as_if_taken_in_one() {
+        let turns = [vec![3.0, 1.0], vec![2.0], vec![5.0, 4.0]];
+        let parts = [&turns[..1], &turns[1..]].map(|turns| Samples::new(turns).unwrap());
+        assert_eq!(Samples::join(parts.into()), Samples::new(&turns).unwrap());
+        let turns = Turns { count: 7, time: Duration::ZERO };
+        assert_eq!((turns.shared_by(3).count, Turns { count: 0, ..turns }.shared_by(3).count), (3, 1));
     }
 
     #[test]
