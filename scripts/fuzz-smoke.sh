@@ -9,7 +9,7 @@ cargo build --release --workspace --bins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 demo=tests/fixtures/demo
-mkdir -p "$work"/{request,messages,schema,encoding,bundle,delta,rung-toml,headers}
+mkdir -p "$work"/{request,messages,schema,encoding,bundle,delta,rung-toml,headers,onnx,peer}
 head -n 3 "$demo/requests.eval.jsonl" | split -l 1 - "$work/request/seed-"
 cp "$demo/features.toml" "$work/schema/"
 cp tests/fixtures/reference/transforms.toml "$work/schema/"
@@ -22,8 +22,10 @@ printf '%s\n{"id":"m2","removed":true}\n' "$(sed -n 3p "$demo/catalog.jsonl")" >
 awk '/^```toml/{on=1;next} /^```/{on=0} on' docs/rung-toml.md > "$work/rung-toml/example"
 printf 'an-id\n00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\nvendor=1' > "$work/headers/known"
 for case in cdn-config/tests/golden/*/; do cp "$case/rung.toml" "$work/rung-toml/$(basename "$case")"; done
-for target in request messages schema encoding bundle delta rung-toml headers; do
+cp "$demo/movies.onnx" "$work/onnx/"
+printf '{"version":"1.2","forms":[{"form":"int8_dynamic","bytes":12},{"form":"int8_static","failed":"why"}]}\n\1\0\0\0\0\0\0\0' > "$work/peer/answers"
+for target in request messages schema encoding bundle delta rung-toml headers onnx peer; do
     echo "fuzz-$target"
-    "target/release/fuzz-$target" -max_total_time="$seconds" -max_len=65536 -verbosity=0 -print_final_stats=0 \
+    "target/release/fuzz-$target" -max_total_time="$seconds" -max_len=524288 -verbosity=0 -print_final_stats=0 \
         -artifact_prefix="$work/" "$work/$target"
 done

@@ -4,7 +4,7 @@
 //! before and depends on nothing here; what cannot be had does not fail a build, but is told with its reason.
 
 mod process;
-mod protocol;
+pub mod protocol;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pop", &["cdn-config", "front", "shared-model"]),
     ("origin", &["cdn-config", "front", "shared-model"]),
     ("rung-tests", &["cdn-config", "edge-worker", "front", "origin", "pop", "quantize", "shared-model"]),
-    ("rung-fuzz", &["cdn-config", "front", "shared-model"]),
+    ("rung-fuzz", &["cdn-config", "front", "quantize", "shared-model"]),
     ("rung-bindgen", &[]),
 ];
 

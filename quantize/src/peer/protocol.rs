@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 300;
 
 /// An answer that is none.
 #[derive(Debug, Error)]
-pub(super) enum ProtocolError {
+pub enum ProtocolError {
     /// It ends too early.
     #[error("it ended before it had answered")]
     Ended,
@@ -84,11 +84,11 @@ pub(super) fn request(blocks: &[&Block], n: usize) -> Vec<u8> {
 
 /// What a peer begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Greeting {
+pub struct Greeting {
     /// Its version.
-    pub(super) version: String,
+    pub version: String,
     /// For each of [`Form::ALL`], the bytes of its tensors, or why it could not be made.
-    pub(super) forms: Vec<(Form, Result<usize, String>)>,
+    pub forms: Vec<(Form, Result<usize, String>)>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +115,7 @@ enum Outcome {
 ///
 /// # Errors
 /// It is something else.
-pub(super) fn greeting(from: &mut impl BufRead) -> Result<Greeting, ProtocolError> {
+pub fn greeting(from: &mut impl BufRead) -> Result<Greeting, ProtocolError> {
     let mut line = Vec::new();
     from.take(MAX_GREETING_BYTES).read_until(b'\n', &mut line)?;
     match line.last() {
@@ -141,7 +141,7 @@ pub(super) fn greeting(from: &mut impl BufRead) -> Result<Greeting, ProtocolErro
 ///
 /// # Errors
 /// They are not so many, or not all are finite.
-pub(super) fn scores(from: &mut impl Read, n: usize) -> Result<Vec<f32>, ProtocolError> {
+pub fn scores(from: &mut impl Read, n: usize) -> Result<Vec<f32>, ProtocolError> {
     let mut count = [0; 4];
     from.read_exact(&mut count)?;
     let given = u32::from_le_bytes(count);
