@@ -83,5 +83,6 @@ pub(crate) fn variant(rows: usize) -> Variant {
         name: VariantName::F32,
         graph: b.finish(score, Link::Sigmoid).unwrap(),
         tensors: [("table".to_owned(), table)].into(),
+        noise: None,
     }
 }

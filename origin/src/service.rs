@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use front::generations::{Generations, Operations};
 use front::{Call, Failure, Health, Popular, Ranker, Serving, step_until};
 use shared_model::explain::Basis;
+use shared_model::gate::Scores;
 use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
 use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
@@ -141,6 +142,7 @@ impl Model {
     fn explain(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> String {
         let (tier, variant, link) = (Tier::Origin, VARIANT, self.link);
         let (stamp, schema, catalog) = (self.edition.stamp(), self.edition.schema(), &**self.edition.catalog());
+        let scores = Scores { values: scores, noise: &vec![1.0; scores.len()] };
         let basis = Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy: None };
         basis.explain().to_json()
     }

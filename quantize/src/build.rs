@@ -239,7 +239,7 @@ pub fn full_precision(imported: Imported) -> Result<Variant, ImportError> {
     let tensors = imported.tensors.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect();
     let Model { graph, tensors } = split(Model { graph: imported.graph, tensors })?;
     let tensors = tensors.into_iter().map(|(name, tensor)| (name, Arc::unwrap_or_clone(tensor))).collect();
-    Ok(Variant { name: VariantName::F32, graph, tensors })
+    Ok(Variant { name: VariantName::F32, graph, tensors, noise: None })
 }
 
 /// The variants, and what the search for them found out.
@@ -264,6 +264,9 @@ fn quantize(options: &Options, full: Variant, encoding: Encoding, progress: &Pro
     let for_edge = if options.goal == Goal::Time { search::SHARE_IF_FAST } else { search::SHARE };
     for (variant, share) in [(&mut w4, for_edge), (&mut w8, search::SHARE)] {
         search::narrow(variant, &full, &sense.samples, encoding.schema, share).map_err(failed)?;
+    }
+    for variant in [&mut w4, &mut w8] {
+        variant.noise = jury.noise(variant, encoding.catalog).map_err(failed)?;
     }
     let sensitivity = search.sensitivity();
     Ok(Quantized { variants: [w4, w8, full], front, missed, sensitivity })

@@ -132,7 +132,7 @@ mod tests {
             let quality = builder.input("quality", ty).unwrap();
             let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).unwrap();
             let graph = builder.finish(score, Link::Identity).unwrap();
-            write(file.file(), Variant { name, graph, tensors: [].into() }.to_bytes().unwrap());
+            write(file.file(), Variant { name, graph, tensors: [].into(), noise: None }.to_bytes().unwrap());
         }
         std::fs::write(dir.path().join(MANIFEST), manifest.to_bytes()).unwrap();
         Opened::read(dir.path()).map_err(|error| error.to_string())

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shared_model::explain::{Basis, Explanation};
-use shared_model::gate::{self, Thresholds, Verdict};
-use shared_model::ladder::{Prepared, prepare};
+use shared_model::gate::{self, Scores, Thresholds, Verdict};
+use shared_model::ladder::{Noise, Prepared, prepare};
 use shared_model::topk;
 use shared_model::variant::Variant;
 use shared_model::wire::{Answer, RankRequest, Tier, json};
@@ -156,6 +156,8 @@ fn tier(
 ) -> TierExplained {
     let (name, tier) = (variant.name, variant.name.tier());
     let policy = gate::policy(&opened.bundle.manifest.policies, request.k, scores.len());
+    let noise = Noise::of(variant, &opened.schema).of_candidates(&opened.catalog, prepared);
+    let scores = Scores { values: scores, noise: &noise };
     let basis = Basis {
         tier,
         variant: name,
@@ -177,7 +179,7 @@ fn tier(
     TierExplained { verdict, explanation }
 }
 
-fn verdict(thresholds: Thresholds, scores: &[f32], k: usize) -> String {
+fn verdict(thresholds: Thresholds, scores: Scores<'_>, k: usize) -> String {
     match gate::decide(thresholds, scores, k) {
         Verdict::Trivial => "trivial: every candidate is in the answer".to_owned(),
         Verdict::Sure { threshold, .. } => format!("sure: the margin reaches {threshold:.4}"),

@@ -3,6 +3,7 @@
 mod changed;
 mod coverage;
 mod deviation;
+mod noise;
 mod tensors;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use crate::split::Work;
 pub use changed::{Change, Changed};
 pub use coverage::{Curve, Point};
 pub use deviation::Deviation;
+pub use noise::Noisy;
 pub use tensors::{Stored, TensorUse};
 
 /// What was found out of a bundle.
@@ -67,6 +69,8 @@ pub struct Findings {
     pub changed: Vec<Changed>,
     /// The peer that the variants are compared with; `None` unless asked for.
     pub compared: Option<Compared>,
+    /// How noisy scores are, of the variants whose gate counts in that.
+    pub noise: Vec<Noisy>,
     /// When a tier may answer.
     pub policies: Vec<Policy>,
     /// What each policy does on the requests judged with; none unless asked for.
@@ -111,6 +115,7 @@ impl Findings {
             deviations: quantized().filter_map(|(own, name)| deviation::deviation(requests, own, name)).collect(),
             changed: quantized().flat_map(|(own, name)| changed::changed(requests, own, name, k)).collect(),
             compared: None,
+            noise: variants.iter().filter_map(noise::noisy).collect(),
             policies: manifest.policies.clone(),
             replays: Vec::new(),
         }

@@ -14,6 +14,7 @@
 
 mod bound;
 mod certify;
+mod outlook;
 mod path;
 mod tally;
 mod trace;

@@ -3,7 +3,7 @@
 //! The same decisions as the serving path makes (`shared_model::gate`), without its messages.
 
 use serde::Serialize;
-use shared_model::gate::{Class, Policy, Split, Verdict, decide, policy};
+use shared_model::gate::{Class, Policy, Scores, Split, Verdict, decide, policy};
 use shared_model::topk::{same_set, top};
 use shared_model::wire::Tier;
 
@@ -99,7 +99,7 @@ pub fn follow(policies: &[Policy], request: &Scored, k: u32, entry: Tier) -> Pat
     let mut alone = Class::Region;
     let mut sent = None;
     if entry == Tier::Edge {
-        match decide(policy.edge, edge, size) {
+        match decide(policy.edge, request.gated(0), size) {
             Verdict::Sure { .. } | Verdict::Trivial => {
                 let set = top(edge, size);
                 return Path { tier: entry, class: Some(Class::Edge), set, sent, twice: false };
@@ -111,9 +111,9 @@ pub fn follow(policies: &[Policy], request: &Scored, k: u32, entry: Tier) -> Pat
     }
     let is_part = alone == Class::MergedRegion;
     let of = |scores: &[f32], part: &[usize]| part.iter().map(|i| scores[*i]).collect::<Vec<f32>>();
-    let scores = of(region, &doubt);
+    let (scores, noise) = (of(region, &doubt), of(&request.noise[1], &doubt));
     let left = size - certain.len();
-    let (tier, class, chosen) = match decide(policy.region, &scores, left) {
+    let (tier, class, chosen) = match decide(policy.region, Scores { values: &scores, noise: &noise }, left) {
         Verdict::Sure { .. } | Verdict::Trivial => (Tier::Region, alone, top(&scores, left)),
         Verdict::Doubt(Split { certain: mut chosen, doubt: onward }) => {
             let part: Vec<usize> = onward.iter().map(|i| doubt[*i]).collect();

@@ -12,7 +12,7 @@ use shared_model::wire::Tier;
 use crate::build::Built;
 use crate::check::Checked;
 use crate::delta::Made;
-use crate::findings::Findings;
+use crate::findings::{Findings, Noisy};
 use crate::inspect::{GraphSummary, Inspected};
 use crate::peer::Missing;
 use crate::replay::Replay;
@@ -54,6 +54,7 @@ pub(crate) fn built(built: &Built, out: &Path) -> String {
         text.extend(compared.with().map(|said| format!("compared with {said}\n")));
         text.extend(compared.missing.iter().map(|Missing { what, reason }| format!("no {what}: {reason}\n")));
     }
+    text.extend(findings.noise.iter().map(|n| noisy(n) + "\n"));
     for policy in &findings.policies {
         let _ = writeln!(text, "{}", sentence(policy));
     }
@@ -146,6 +147,13 @@ pub(crate) fn simulated(simulated: &Simulated) -> String {
         simulated.alpha,
         simulated.delta
     )
+}
+
+/// How noisy a variant is.
+pub(crate) fn noisy(noisy: &Noisy) -> String {
+    let Noisy { variant, table, by_bits } = noisy;
+    let of: Vec<String> = by_bits.iter().map(|(bits, noise)| format!("{bits} bits {noise:.1}")).collect();
+    format!("{}: noise of an item's score, by its row of `{table}`: {}", variant.as_str(), of.join(", "))
 }
 
 pub(crate) fn sentence(policy: &Policy) -> String {

@@ -8,7 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use shared_model::catalog::Catalog;
 use shared_model::encode::Block;
-use shared_model::ladder::{BindError, Binding, Prepared, prepare};
+use shared_model::ladder::{BindError, Binding, Noise, Prepared, prepare};
 use shared_model::plan::{Arena, Plan, PlanError, RunError};
 use shared_model::schema::{Coding, Schema};
 use shared_model::topk;
@@ -40,6 +40,7 @@ pub enum ScorerError {
 pub struct Scorer {
     plan: Plan,
     binding: Binding,
+    noise: Noise,
 }
 
 impl Scorer {
@@ -48,7 +49,11 @@ impl Scorer {
     /// # Errors
     /// Graph, tensors and schema do not fit each other.
     pub fn new(variant: &Variant, schema: &Schema) -> Result<Self, ScorerError> {
-        Ok(Self { binding: Binding::new(&variant.graph, schema)?, plan: Plan::new(&variant.graph, &variant.tensors)? })
+        Ok(Self {
+            binding: Binding::new(&variant.graph, schema)?,
+            plan: Plan::new(&variant.graph, &variant.tensors)?,
+            noise: Noise::of(variant, schema),
+        })
     }
 
     /// Memory for one request at a time.
@@ -71,6 +76,12 @@ impl Scorer {
         let mut scores = vec![0.0; prepared.len()];
         self.plan.run(arena, &self.binding.inputs(prepared), &mut scores)?;
         Ok(scores)
+    }
+
+    /// How noisy the score of each candidate is, by the variant.
+    #[must_use]
+    pub fn noise(&self, catalog: &Catalog, prepared: &Prepared) -> Vec<f32> {
+        self.noise.of_candidates(catalog, prepared)
     }
 }
 
@@ -223,6 +234,7 @@ impl Encoding<'_> {
             }
         });
         let scores = scores.collect::<Result<_, _>>()?;
+        let noise = scorers.iter().map(|scorer| scorer.noise(self.catalog, &prepared)).collect();
         let ids = (0..prepared.len()).map(|i| request.candidates[prepared.position(i)].id.as_str()).collect();
         let (user, history) = (user(&request), self.history(&request));
         Ok(Some(Scored {
@@ -232,6 +244,7 @@ impl Encoding<'_> {
             ids,
             relevant,
             scores,
+            noise,
             message: message_size(request, &prepared),
         }))
     }

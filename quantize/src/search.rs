@@ -10,6 +10,7 @@ mod forms;
 mod front;
 mod measure;
 mod narrow;
+mod noise;
 
 pub use front::{Found, Goal, Jury, Tried, Wanted};
 pub(crate) use narrow::{SHARE, SHARE_IF_FAST, narrow};
@@ -138,7 +139,7 @@ impl<'a> Search<'a> {
         for (name, tensor) in &self.full.tensors {
             tensors.entry(name.clone()).or_insert_with(|| tensor.clone());
         }
-        Variant { name, graph: self.full.graph.clone(), tensors }
+        Variant { name, graph: self.full.graph.clone(), tensors, noise: None }
     }
 
     /// With all weights in one form.

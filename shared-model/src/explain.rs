@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::catalog::Catalog;
 use crate::encode::Encoder;
-use crate::gate::{self, Policy};
+use crate::gate::{self, Policy, Scores};
 use crate::graph::Link;
 use crate::ladder::Prepared;
 use crate::schema::Schema;
@@ -44,7 +44,7 @@ pub struct Basis<'a> {
     /// That, encoded.
     pub prepared: &'a Prepared,
     /// The scores before the link.
-    pub scores: &'a [f32],
+    pub scores: Scores<'a>,
     /// From those to the scores shown.
     pub link: Link,
     /// What the tier goes by, for this k and number of candidates.
@@ -67,9 +67,10 @@ pub struct Explanation {
     pub k: u32,
     /// The candidates that were ranked.
     pub candidates: usize,
-    /// The gap between the scores before the link at rank k and k + 1; null when nothing is left out.
+    /// Twice the distance to the boundary, over its noise, of the candidate that is nearest so; null when nothing is left
+    /// out.
     pub margin: Option<f32>,
-    /// The middle of that gap.
+    /// Half way between the scores before the link at rank k and k + 1.
     pub boundary: Option<f32>,
     /// What the tier goes by for this k and number of candidates; null when there is nothing.
     pub policy: Option<Policy>,
@@ -95,6 +96,8 @@ pub struct CandidateExplained {
     pub score: f32,
     /// What it was ranked by.
     pub score_before_link: f32,
+    /// What that may be off by, over what those of the quietest candidates may.
+    pub noise: f32,
     /// Its features.
     pub features: Vec<FeatureExplained>,
 }
@@ -105,8 +108,8 @@ impl Basis<'_> {
     pub fn explain(&self) -> Explanation {
         let Self { tier, variant, stamp, request, scores, .. } = *self;
         let k = request.k as usize;
-        let order = topk::top(scores, TOP.max(k.saturating_add(AROUND)));
-        let boundary = gate::boundary(scores, &order, k);
+        let order = topk::top(scores.values, TOP.max(k.saturating_add(AROUND)));
+        let boundary = gate::boundary(scores.values, &order, k);
         let mut budget = Budget::default();
         let encoder = Encoder::new(self.schema, self.catalog);
         let of_request = budget.request(self.schema, encoder, request);
@@ -118,8 +121,8 @@ impl Basis<'_> {
             bundle: stamp.bundle,
             catalog_revision: stamp.catalog,
             k: request.k,
-            candidates: scores.len(),
-            margin: boundary.map(|b| b.margin),
+            candidates: scores.values.len(),
+            margin: boundary.map(|b| scores.margin(b)),
             boundary: boundary.map(|b| b.middle),
             policy: self.policy.cloned(),
             request: of_request,
@@ -136,8 +139,9 @@ impl Basis<'_> {
             id: candidate.id.clone(),
             rank,
             position,
-            score: self.link.apply(self.scores[index]),
-            score_before_link: self.scores[index],
+            score: self.link.apply(self.scores.values[index]),
+            score_before_link: self.scores.values[index],
+            noise: self.scores.noise[index],
             features: budget.candidate(self.schema, self.catalog, encoder, candidate),
         }
     }

@@ -1,6 +1,9 @@
 //! The gate: decides whether a tier's answer can stand, and which candidates are in doubt when it cannot (DESIGN §7).
 //!
 //! Scores here are those before the model's link, in request order. The reference is the scalar f32 plan.
+//!
+//! How near a candidate is to the boundary is counted in what its score may be off by: an item whose row has 4 bits may be
+//! further from where it belongs than one of 8 (ADR 21).
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -47,7 +50,7 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
-    /// It answers from this margin on; `None`: never.
+    /// It answers from this margin on, in the scores of the quietest candidates; `None`: never.
     #[n(0)]
     pub margin: Option<f32>,
     /// Else the candidates nearer to the boundary than this go up; `None`: the request goes up whole.
@@ -140,6 +143,15 @@ pub struct Split {
     pub doubt: Vec<usize>,
 }
 
+/// The scores of candidates, and how noisy each is: what it may be off by, over what the quietest may.
+#[derive(Clone, Copy, Debug)]
+pub struct Scores<'a> {
+    /// The scores.
+    pub values: &'a [f32],
+    /// For each, 1 or more.
+    pub noise: &'a [f32],
+}
+
 /// The boundary of the top k: between rank k and rank k + 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Boundary {
@@ -203,15 +215,28 @@ pub fn margin(scores: &[f32], k: usize) -> Option<f32> {
     boundary(scores, &topk::top(scores, k.checked_add(1)?), k).map(|b| b.margin)
 }
 
+impl Scores<'_> {
+    /// How far a candidate is from a boundary, in what the quietest candidates' scores may be off by.
+    #[must_use]
+    pub fn distance(&self, boundary: Boundary, i: usize) -> f32 {
+        (self.values[i] - boundary.middle).abs() / self.noise[i]
+    }
+
+    /// Twice the distance of the nearest candidate: the score gap, where none is noisier than another.
+    #[must_use]
+    pub fn margin(&self, boundary: Boundary) -> f32 {
+        2.0 * (0..self.values.len()).map(|i| self.distance(boundary, i)).fold(f32::INFINITY, f32::min)
+    }
+}
+
 /// Decides on one set of scores.
 #[must_use]
-pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
-    let order = topk::top(scores, k.saturating_add(1));
-    let Some(boundary) = boundary(scores, &order, k) else { return Verdict::Trivial };
+pub fn decide(thresholds: Thresholds, scores: Scores<'_>, k: usize) -> Verdict {
+    let order = topk::top(scores.values, k.saturating_add(1));
+    let Some(boundary) = boundary(scores.values, &order, k) else { return Verdict::Trivial };
+    let margin = scores.margin(boundary);
     match thresholds {
-        Thresholds { margin: Some(threshold), .. } if boundary.margin >= threshold => {
-            Verdict::Sure { margin: boundary.margin, threshold }
-        }
+        Thresholds { margin: Some(threshold), .. } if margin >= threshold => Verdict::Sure { margin, threshold },
         Thresholds { doubt: Some(doubt), .. } => Verdict::Doubt(split(scores, &order, k, boundary, doubt)),
         Thresholds { doubt: None, .. } => Verdict::Whole,
     }
@@ -220,14 +245,12 @@ pub fn decide(thresholds: Thresholds, scores: &[f32], k: usize) -> Verdict {
 /// Splits at a boundary: in doubt is what is nearer to its middle than `doubt`, and the two at the boundary. Of `order`
 /// the best k + 1 are looked at.
 #[must_use]
-pub fn split(scores: &[f32], order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
-    let (top, first_out) = (&order[..k], order[k]);
-    let certain = top[..k - 1].partition_point(|i| scores[*i] - boundary.middle >= doubt);
-    let mut in_doubt: Vec<bool> = scores.iter().map(|score| boundary.middle - score < doubt).collect();
-    top[certain..].iter().chain([&first_out]).for_each(|i| in_doubt[*i] = true);
-    top[..certain].iter().for_each(|i| in_doubt[*i] = false);
+pub fn split(scores: Scores<'_>, order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
+    let mut in_doubt: Vec<bool> = (0..scores.values.len()).map(|i| scores.distance(boundary, i) < doubt).collect();
+    order[k - 1..=k].iter().for_each(|i| in_doubt[*i] = true);
+    let certain = order[..k].iter().copied().filter(|i| !in_doubt[*i]).collect();
     let positions = in_doubt.into_iter().enumerate().filter_map(|(i, doubt)| doubt.then_some(i));
-    Split { certain: top[..certain].to_vec(), doubt: positions.collect() }
+    Split { certain, doubt: positions.collect() }
 }
 
 #[cfg(test)]
@@ -236,20 +259,25 @@ mod tests {
 
     const SCORES: [f32; 6] = [1.0, 3.0, 0.5, 2.0, -4.0, 9.0];
 
+    /// As noisy as each other.
+    fn alike(values: &[f32]) -> Scores<'_> {
+        Scores { values, noise: &[1.0; 6][..values.len()] }
+    }
+
     fn thresholds(margin: Option<f32>, doubt: Option<f32>) -> Thresholds {
         Thresholds { margin, doubt }
     }
 
     #[test]
     fn is_sure_when_the_margin_reaches_the_threshold() {
-        let verdict = decide(thresholds(Some(1.0), Some(1.0)), &SCORES, 2);
+        let verdict = decide(thresholds(Some(1.0), Some(1.0)), alike(&SCORES), 2);
         assert_eq!(verdict, Verdict::Sure { margin: 1.0, threshold: 1.0 });
     }
 
     #[test]
     fn splits_below_the_threshold_around_the_middle_of_the_boundary() {
         // The order is 9, 3 | 2, 1, 0.5, -4; the middle 2.5.
-        let split = |doubt| match decide(thresholds(Some(1.5), Some(doubt)), &SCORES, 2) {
+        let split = |doubt| match decide(thresholds(Some(1.5), Some(doubt)), alike(&SCORES), 2) {
             Verdict::Doubt(Split { certain, doubt }) => (certain, doubt),
             other => panic!("{other:?}"),
         };
@@ -261,22 +289,43 @@ mod tests {
 
     #[test]
     fn ties_with_the_boundary_are_in_doubt_together() {
-        let Verdict::Doubt(split) = decide(thresholds(None, Some(0.1)), &[1.0, 1.0, 1.0, 5.0, 0.0], 2) else {
+        let Verdict::Doubt(split) = decide(thresholds(None, Some(0.1)), alike(&[1.0, 1.0, 1.0, 5.0, 0.0]), 2) else {
             panic!()
         };
         assert_eq!((split.certain, split.doubt), (vec![3], vec![0, 1, 2]));
     }
 
     #[test]
+    fn a_noisy_candidate_is_nearer_than_its_score() {
+        // The middle is 2.5; the best is 6.5 from it and the fourth 1.5.
+        let noisy = |i: usize, times: f32| {
+            let mut noise = [1.0; 6];
+            noise[i] = times;
+            noise
+        };
+        let margin = |noise: &[f32]| match decide(thresholds(Some(0.0), None), Scores { values: &SCORES, noise }, 2) {
+            Verdict::Sure { margin, .. } => margin,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((margin(&noisy(5, 13.0)), margin(&noisy(5, 26.0)), margin(&noisy(4, 2.0))), (1.0, 0.5, 1.0));
+        let split = |noise: &[f32]| match decide(thresholds(None, Some(1.0)), Scores { values: &SCORES, noise }, 2) {
+            Verdict::Doubt(Split { certain, doubt }) => (certain, doubt),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(split(&noisy(5, 7.0)), (vec![], vec![1, 3, 5]));
+        assert_eq!(split(&noisy(0, 2.0)), (vec![5], vec![0, 1, 3]));
+    }
+
+    #[test]
     fn goes_up_whole_without_a_doubt() {
-        assert_eq!(decide(thresholds(Some(1.5), None), &SCORES, 2), Verdict::Whole);
-        assert_eq!(decide(thresholds(None, None), &SCORES, 2), Verdict::Whole);
+        assert_eq!(decide(thresholds(Some(1.5), None), alike(&SCORES), 2), Verdict::Whole);
+        assert_eq!(decide(thresholds(None, None), alike(&SCORES), 2), Verdict::Whole);
     }
 
     #[test]
     fn a_k_of_all_candidates_is_trivially_agreed() {
-        assert_eq!(decide(Thresholds::default(), &[1.0, 2.0], 2), Verdict::Trivial);
-        assert_eq!(decide(Thresholds::default(), &[1.0, 2.0], usize::MAX), Verdict::Trivial);
+        assert_eq!(decide(Thresholds::default(), alike(&[1.0, 2.0]), 2), Verdict::Trivial);
+        assert_eq!(decide(Thresholds::default(), alike(&[1.0, 2.0]), usize::MAX), Verdict::Trivial);
         assert_eq!(margin(&[1.0, 1.0], 2), None);
     }
 

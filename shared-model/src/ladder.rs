@@ -16,6 +16,7 @@
 mod fallback;
 mod load;
 mod message;
+mod noise;
 mod prepare;
 mod resume;
 mod similarity;
@@ -23,12 +24,13 @@ mod similarity;
 pub use fallback::{Fallback, by_popularity, without_model};
 pub use load::{LoadError, Loaded, Parts, Payload, Terms};
 pub use message::ABI_VERSION;
+pub use noise::{ItemBits, Noise};
 pub use prepare::{BindError, Binding, Prepared, Ranking, prepare};
 
 use minicbor::{Decode, Encode};
 
 use crate::explain::Basis;
-use crate::gate::{self, Class, Policy, Split, Thresholds, Verdict};
+use crate::gate::{self, Class, Policy, Scores, Split, Thresholds, Verdict};
 use crate::plan::{Items, RunError};
 use crate::topk;
 use crate::wire::{
@@ -166,7 +168,7 @@ impl Ladder {
         if asked {
             return self.answer(Reason::Asked, 0, own, None, Vec::new());
         }
-        match (gate::decide(thresholds, &scores, k), claim) {
+        match (self.decide(thresholds, &prepared, &scores, k), claim) {
             (Verdict::Trivial, _) => {
                 let agreement = self.agreement((0.0, 0.0), request.k, self.alone_class(), None);
                 self.answer(Reason::Trivial, 0, own, Some(agreement), Vec::new())
@@ -206,7 +208,7 @@ impl Ladder {
             Err(NoScores::Failed) => return whole,
         };
         let own = self.own(request, &prepared, &scores);
-        match gate::decide(thresholds, &scores, request.k as usize) {
+        match self.decide(thresholds, &prepared, &scores, request.k as usize) {
             Verdict::Trivial => {
                 let agreement = self.agreement(claim, part.k, Class::MergedRegion, None);
                 self.answer(Reason::Trivial, 0, own, Some(agreement), Vec::new())
@@ -258,12 +260,19 @@ impl Ladder {
         }
     }
 
+    fn decide(&self, thresholds: Thresholds, prepared: &Prepared, values: &[f32], k: usize) -> Verdict {
+        let noise = self.loaded.noise.of_candidates(&self.loaded.catalog, prepared);
+        gate::decide(thresholds, Scores { values, noise: &noise }, k)
+    }
+
     fn own(&self, request: &RankRequest, prepared: &Prepared, scores: &[f32]) -> Own {
         let link = self.loaded.plan.link();
         let ranked = prepared.ranked(scores, request, Ranking { link, by: self.loaded.tier });
         let explanation = request.explain.then(|| {
             let &Self { loaded: Loaded { tier, variant, ref schema, ref catalog, .. }, stamp, .. } = self;
             let policy = gate::policy(&self.policies, request.k, scores.len());
+            let noise = self.loaded.noise.of_candidates(catalog, prepared);
+            let scores = Scores { values: scores, noise: &noise };
             Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy }.explain().to_json()
         });
         Own { ranked, explanation }

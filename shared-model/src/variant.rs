@@ -14,13 +14,15 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::graph::doc::{ConstantDoc, Doc};
-use crate::graph::{DType, Graph, GraphError};
+use crate::graph::{DType, Graph, GraphError, Scope, Value};
 use crate::tensor::{Activations, GROUP, RowBits, Tensor};
 use crate::wire::Tier;
 use part::{Part, parts};
 
 const METADATA_KEY: &str = "rung";
 const SCHEMA_VERSION: u32 = 1;
+/// More, and what is certified for a margin would be for nothing but rounding.
+const MOST_NOISE: f32 = 1e6;
 
 /// Names a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +100,20 @@ pub struct Variant {
     pub graph: Graph,
     /// Its constants.
     pub tensors: BTreeMap<String, Tensor>,
+    /// What tells how noisy a candidate's score is; `None`: all are alike.
+    pub noise: Option<RowNoise>,
+}
+
+/// How noisy scores are: by the bits of a candidate's row in one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowNoise {
+    /// The model's input of the table's indices: one of them a candidate.
+    pub input: String,
+    /// The table, whose rows have bits of their own.
+    pub table: String,
+    /// What the scores of rows of 4, 8 and 16 bits may be off by, over what the quietest may.
+    pub by_bits: [f32; 3],
 }
 
 /// Why a file is not a variant.
@@ -149,6 +165,41 @@ struct Header {
     graph: Doc,
     /// Constants not listed are stored plainly.
     encodings: BTreeMap<String, Encoding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    noise: Option<RowNoise>,
+}
+
+impl RowNoise {
+    /// Of a row of so many bits.
+    #[must_use]
+    pub fn of(&self, bits: u8) -> f32 {
+        let [four, eight, sixteen] = self.by_bits;
+        match bits {
+            4 => four,
+            8 => eight,
+            _ => sixteen,
+        }
+    }
+
+    /// Of the noisiest.
+    #[must_use]
+    pub fn most(&self) -> f32 {
+        self.by_bits.into_iter().fold(1.0, f32::max)
+    }
+
+    fn check(&self, graph: &Graph, tensors: &BTreeMap<String, Tensor>) -> Result<(), VariantError> {
+        let is_index = |v: &Value| v.ty.dtype == DType::I32 && v.ty.scope == Scope::Item && v.ty.len() == 1;
+        let what = if !self.by_bits.iter().all(|noise| (1.0..=MOST_NOISE).contains(noise)) {
+            format!("the noise of its rows is {:?}, but must be from 1 to {MOST_NOISE}", self.by_bits)
+        } else if !matches!(tensors.get(&self.table), Some(Tensor::TableMixed { .. })) {
+            "it has a noise for each number of bits, but no rows of different bits".to_owned()
+        } else if !graph.inputs().any(|(_, v)| v.name == self.input && is_index(v)) {
+            format!("its noise is by the input `{}`, which is no index of an item", self.input)
+        } else {
+            return Ok(());
+        };
+        Err(VariantError::Tensor { name: self.table.clone(), what })
+    }
 }
 
 impl Variant {
@@ -158,8 +209,13 @@ impl Variant {
     /// Never for a variant whose tensors fit its graph.
     pub fn to_bytes(&self) -> Result<Vec<u8>, VariantError> {
         let encodings = self.tensors.iter().filter_map(|(n, t)| Some((n.clone(), encoding(t)?))).collect();
-        let header =
-            Header { schema_version: SCHEMA_VERSION, variant: self.name, graph: Doc::from(&self.graph), encodings };
+        let header = Header {
+            schema_version: SCHEMA_VERSION,
+            variant: self.name,
+            graph: Doc::from(&self.graph),
+            encodings,
+            noise: self.noise.clone(),
+        };
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&header)?)]);
         let parts: Vec<Part<'_>> = self.tensors.iter().flat_map(|(name, tensor)| parts(name, tensor)).collect();
         for part in &parts {
@@ -184,8 +240,9 @@ impl Variant {
                 let read = file.read(c, header.encodings.get(&c.name).copied());
                 read.map(|t| (c.name.clone(), t)).map_err(|what| VariantError::Tensor { name: c.name.clone(), what })
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { name: header.variant, graph, tensors })
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
+        header.noise.iter().try_for_each(|noise| noise.check(&graph, &tensors))?;
+        Ok(Self { name: header.variant, graph, tensors, noise: header.noise })
     }
 
     /// Which variant a file holds, and what it computes; its tensors are not looked at.

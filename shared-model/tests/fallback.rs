@@ -68,7 +68,12 @@ fn variant(name: VariantName) -> Variant {
     let sum = builder.push("sum", Op::Reduce { kind: Reduce::Sum, axes: vec![0], keep: false }, &[row]).unwrap();
     let score = builder.push("score", Op::Binary(Binary::Mul), &[taste, sum]).unwrap();
     let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 2], data: TABLE.to_vec() })];
-    Variant { name, graph: builder.finish(score, Link::Identity).unwrap(), tensors: BTreeMap::from(tensors) }
+    Variant {
+        name,
+        graph: builder.finish(score, Link::Identity).unwrap(),
+        tensors: BTreeMap::from(tensors),
+        noise: None,
+    }
 }
 
 fn edge(features: &str) -> Ladder {

@@ -7,7 +7,7 @@ use half::f16;
 use proptest::prelude::*;
 use shared_model::graph::{Builder, DType, Link, Op, Scope, Type};
 use shared_model::tensor::{Activations, RowBits, Tensor};
-use shared_model::variant::{Variant, VariantError, VariantName};
+use shared_model::variant::{RowNoise, Variant, VariantError, VariantName};
 
 fn variant() -> Variant {
     let mut builder = Builder::new();
@@ -34,7 +34,7 @@ fn variant() -> Variant {
         ),
         ("out".into(), Tensor::F32 { shape: vec![1, 2], data: vec![1.5, f32::MIN_POSITIVE] }),
     ]);
-    Variant { name: VariantName::W4, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors }
+    Variant { name: VariantName::W4, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors, noise: None }
 }
 
 #[test]
@@ -62,6 +62,30 @@ fn reads_a_table_whose_rows_have_different_bits() {
         let error = Variant::from_bytes(&mixed(q).to_bytes().unwrap()).unwrap_err();
         assert!(
             matches!(&error, VariantError::Tensor { name, what: said } if name == "table" && said.contains(what)),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn reads_how_noisy_rows_are_and_rejects_what_no_noise_is() {
+    let noisy = |input: &str, table: &str, four: f32| {
+        let noise = RowNoise { input: input.into(), table: table.into(), by_bits: [four, 1.0, 1.0] };
+        Variant { noise: Some(noise), ..mixed((0..14).collect()) }
+    };
+    let variant = noisy("id", "table", 6.5);
+    assert_eq!(Variant::from_bytes(&variant.to_bytes().unwrap()).unwrap(), variant);
+    for (input, table, four, wrong) in [
+        ("id", "table", 0.5, "from 1 to"),
+        ("id", "table", -1.0, "from 1 to"),
+        ("id", "table", 1e30, "from 1 to"),
+        ("id", "out", 6.5, "no rows of different bits"),
+        ("id", "nowhere", 6.5, "no rows of different bits"),
+        ("nowhere", "table", 6.5, "`nowhere`, which is no index of an item"),
+    ] {
+        let error = Variant::from_bytes(&noisy(input, table, four).to_bytes().unwrap()).unwrap_err();
+        assert!(
+            matches!(&error, VariantError::Tensor { name, what } if name == table && what.contains(wrong)),
             "{error}"
         );
     }

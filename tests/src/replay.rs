@@ -48,7 +48,8 @@ impl<'a> Replayer<'a> {
         if answer["degradation"] != 0 || gap.is_some_and(|gap| gap <= TIE) {
             return Ok(None);
         }
-        let scored = Scored { scores, ..Scored::default() };
+        let noise = self.scorers.iter().map(|(scorer, _)| scorer.noise(&self.opened.catalog, &prepared)).collect();
+        let scored = Scored { scores, noise, ..Scored::default() };
         let path = follow(&self.opened.bundle.manifest.policies, &scored, request.k, Tier::Edge);
         let mut ids: Vec<&str> =
             path.set.iter().map(|i| request.candidates[prepared.position(*i)].id.as_str()).collect();

@@ -211,7 +211,7 @@ mod tests {
         let quality = builder.input("quality", ty).expect("an input");
         let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).expect("a node");
         let graph = builder.finish(score, Link::Identity).expect("a graph");
-        let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() };
+        let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new(), noise: None };
         [schema.to_json(), variant.to_bytes().expect("a variant"), catalog]
     }
 

@@ -88,7 +88,12 @@ fn variant(name: VariantName) -> Variant {
     let mood = builder.input("mood", input(Scope::Request)).expect("an input");
     let quality = builder.input("quality", input(Scope::Item)).expect("an input");
     let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, quality]).expect("a node");
-    Variant { name, graph: builder.finish(score, Link::Identity).expect("a graph"), tensors: BTreeMap::new() }
+    Variant {
+        name,
+        graph: builder.finish(score, Link::Identity).expect("a graph"),
+        tensors: BTreeMap::new(),
+        noise: None,
+    }
 }
 
 fn policy() -> Policy {

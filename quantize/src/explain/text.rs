@@ -66,14 +66,15 @@ fn of_tier(tier: &TierExplained) -> String {
         _ => "nothing is left out".to_owned(),
     };
     let policy = e.policy.as_ref().map_or_else(String::new, |policy| format!("\n{}", sentence(policy)));
-    let mut rows = table(&["rank", "id", "score", "before the link"]);
+    let mut rows = table(&["rank", "id", "score", "before the link", "noise"]);
     let mut last = 0;
     for c in &e.ranked {
         if c.rank > last + 1 {
-            rows.add_row(["…", "", "", ""]);
+            rows.add_row(["…", "", "", "", ""]);
         }
         let rank = format!("{}{}", c.rank, if c.rank == e.k as usize { " (last in)" } else { "" });
-        rows.add_row([rank, c.id.clone(), format!("{:.6}", c.score), format!("{:.6}", c.score_before_link)]);
+        let [score, before_link] = [c.score, c.score_before_link].map(|score| format!("{score:.6}"));
+        rows.add_row([rank, c.id.clone(), score, before_link, format!("{:.2}", c.noise)]);
         last = c.rank;
     }
     let (name, variant) = (e.tier.as_str(), e.variant.as_str());

@@ -1,7 +1,6 @@
 //! Agreement against coverage: were a variant to answer alone from some margin on, how much would it answer, and how well?
 
 use serde::Serialize;
-use shared_model::gate::margin;
 use shared_model::variant::VariantName;
 
 use crate::build::REFERENCE;
@@ -32,7 +31,7 @@ pub struct Point {
 }
 
 pub(super) fn curve(requests: &[Scored], own: usize, variant: VariantName, k: usize) -> Curve {
-    let look = |r: &Scored| Some((margin(&r.scores[own], k)?, Look::new(r, own, REFERENCE, k).set?.agrees));
+    let look = |r: &Scored| Some((r.margin(own, k)?, Look::new(r, own, REFERENCE, k).set?.agrees));
     let mut looks: Vec<(f32, bool)> = requests.iter().filter_map(look).collect();
     looks.sort_by(|a, b| b.0.total_cmp(&a.0));
     let n = looks.len();
@@ -59,7 +58,7 @@ mod tests {
     fn scored(margin: f32, agrees: bool) -> Scored {
         let own = vec![margin, 0.0];
         let reference = if agrees { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
-        Scored { scores: vec![own.clone(), own, reference], ..Scored::default() }
+        Scored { scores: vec![own.clone(), own, reference], noise: vec![vec![1.0; 2]; 3], ..Scored::default() }
     }
 
     #[test]

@@ -122,7 +122,7 @@ mod tests {
         };
         let of = |name, w: &Tensor| {
             let tensors = BTreeMap::from([("w".to_owned(), w.clone()), ("b".to_owned(), b.clone())]);
-            Variant { name, graph: graph.clone(), tensors }
+            Variant { name, graph: graph.clone(), tensors, noise: None }
         };
         vec![of(VariantName::W4, &short), of(VariantName::W8, &full), of(VariantName::F32, &full)]
     }

@@ -4,6 +4,7 @@ use shared_model::gate::ClassEvidence;
 
 use super::Level;
 use super::bound::{design_effect, upper_bound};
+use super::outlook::Outlook;
 use super::path::path;
 use super::tally::{Tally, is_used};
 use super::trace::{Look, Steps, Trace};
@@ -26,9 +27,9 @@ pub(crate) fn certify(traces: &[Trace], tuning: &[Vec<usize>], rest: &[Vec<usize
     let effect = effect(traces, tuning);
     let of = |users: &'_ [Vec<usize>]| -> Vec<&Trace> { users.iter().flatten().map(|i| &traces[*i]).collect() };
     let (tuned, tested) = (of(tuning), of(rest));
-    let scale = tested.len() as f64 / tuned.len().max(1) as f64 / effect;
+    let outlook = Outlook::new(tuned.len(), tested.len(), effect, level);
     let mut certified = Certified { steps: None, classes: Vec::new(), design_effect: effect, reason: None };
-    for steps in path(&tuned, scale, level) {
+    for steps in path(&tuned, &outlook) {
         let classes = evidence(steps, &tested, effect, level);
         if let Some(failed) = classes.iter().find(|c| c.bound.is_nan() || c.bound > level.alpha) {
             certified.reason = Some(format!(

@@ -1,28 +1,19 @@
-//! The path of policies to test, from the tuning users alone: safest first, each the cheapest that would pass with so
-//! much to spare if the certifying users were like the tuning ones.
+//! The path of policies to test, from the tuning users alone: safest first, each the cheapest of those that are so likely to
+//! pass.
 
 use std::collections::BTreeMap;
 
-use super::Level;
-use super::bound::is_below;
+use super::outlook::Outlook;
 use super::tally::Count;
 use super::trace::{Look, MARGINS, Steps, Trace, WIDTHS};
 
-/// The bounds aimed at, as shares of alpha: for what the edge answers, and for all else. A certification is a draw of its
-/// own: the first aims well below, so that the sequence does not end before it began, and the last above, because it may be
-/// lucky. The edge is ahead, for the sequence ends with the first class that fails: an answer that it gives spares a trip.
-const AIMS: [[f64; 2]; 10] = [
-    [0.4, 0.3],
-    [0.5, 0.3],
-    [0.6, 0.4],
-    [0.7, 0.4],
-    [0.8, 0.5],
-    [0.9, 0.6],
-    [0.95, 0.7],
-    [1.0, 0.8],
-    [1.1, 0.9],
-    [1.2, 1.1],
-];
+/// How likely every class of a policy must be to pass. The first are all but sure, so that the sequence does not end
+/// before it began; the last may be lucky.
+const CHANCES: [f64; 16] = [0.9999, 0.999, 0.99, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05];
+
+/// How many margins for the edge are looked at from the boldest on, every second on the grid: an edge that leaves easy
+/// requests to the region may let it answer what it would not else.
+const SAFER: usize = 10;
 
 /// What it costs to ask the region, and the origin after it. All candidates cost as much again.
 ///
@@ -32,9 +23,7 @@ const TO_REGION: f64 = 1.0;
 const TO_ORIGIN: f64 = 3.0;
 
 /// The sequence to test.
-///
-/// `scale` is the number of certifying requests over that of tuning requests, and over the design effect.
-pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2]> {
+pub(super) fn path(traces: &[&Trace], outlook: &Outlook) -> Vec<[Steps; 2]> {
     let mut looks = Looks {
         edge: Histogram::new(traces.iter().map(|t| (t.edge, false))),
         region: Histogram::new(traces.iter().map(|t| (t.region, false))),
@@ -42,13 +31,8 @@ pub(super) fn path(traces: &[&Trace], scale: f64, level: Level) -> Vec<[Steps; 2
         traces,
     };
     let mut path: Vec<[Steps; 2]> = Vec::new();
-    for aims in AIMS {
-        let [edge, region] = aims.map(|aim| {
-            move |count: Count| {
-                is_below(count.answered as f64 * scale, count.errors as f64 * scale, aim * level.alpha, level.delta)
-            }
-        });
-        if let Some(steps) = looks.cheapest(edge, region)
+    for least in CHANCES {
+        if let Some(steps) = looks.cheapest(&|count| outlook.chance(count) >= least)
             && path.last() != Some(&steps)
         {
             path.push(steps);
@@ -62,7 +46,7 @@ struct Looks<'a> {
     traces: &'a [&'a Trace],
     edge: Histogram,
     region: Histogram,
-    /// By the edge's steps: the aims share most of them.
+    /// By the edge's steps: the policies of a path share most of them.
     sent: BTreeMap<Steps, Sent>,
 }
 
@@ -74,18 +58,19 @@ struct Sent {
 }
 
 impl Looks<'_> {
-    /// The cheapest policy whose classes all pass: what the edge answers, and what others do.
-    fn cheapest(&mut self, edge: impl Fn(Count) -> bool, region: impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
-        let boldest = (0..MARGINS).find(|i| edge(self.edge.sure(*i)));
-        let edges = [boldest, None].into_iter().take(1 + usize::from(boldest.is_some()));
-        let edges =
-            edges.flat_map(|margin| (0..WIDTHS).map(Some).chain([None]).map(move |doubt| Steps { margin, doubt }));
-        let policies = edges.flat_map(|edge| self.regions(edge, &region));
+    /// The cheapest policy whose classes all pass.
+    fn cheapest(&mut self, passes: &impl Fn(Count) -> bool) -> Option<[Steps; 2]> {
+        let boldest = (0..MARGINS).find(|i| passes(self.edge.sure(*i)));
+        let near = boldest.into_iter().flat_map(|boldest| (boldest..MARGINS).step_by(2).take(SAFER));
+        let margins: Vec<_> = near.filter(|i| passes(self.edge.sure(*i))).map(Some).chain([None]).collect();
+        let doubts = || (0..WIDTHS).map(Some).chain([None]);
+        let edges = margins.into_iter().flat_map(|margin| doubts().map(move |doubt| Steps { margin, doubt }));
+        let policies = edges.flat_map(|edge| self.regions(edge, passes));
         policies.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, steps)| steps)
     }
 
     /// What the region can do with what an edge sends up, with the cost of all of it; nothing if no tier does anything.
-    fn regions(&mut self, edge: Steps, passes: impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
+    fn regions(&mut self, edge: Steps, passes: &impl Fn(Count) -> bool) -> Vec<(f64, [Steps; 2])> {
         let Self { traces, region, sent, .. } = self;
         let Sent { looks: sent, candidates } = sent.entry(edge).or_insert_with(|| Sent::by(edge, traces));
         let boldest = (0..MARGINS).find(|i| passes(sent.sure(*i)) && passes(region.sure(*i)));

@@ -12,16 +12,19 @@ use crate::score::MessageSize;
 use crate::simulate::simulate;
 
 /// `users` users with `each` requests of `n` candidates; the edge's scores are the reference's with noise of this size,
-/// the region's with a tenth of it.
+/// the region's with a tenth of it. Of the edge's every fourth is three times as noisy as others.
 fn world(users: usize, each: usize, n: usize, noise: f32) -> Vec<Scored> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut normal = move || (0..12).map(|_| random.f32()).sum::<f32>() - 6.0;
+    let times = |i: usize| if i % 4 == 0 { 3.0 } else { 1.0 };
     let request = |user: usize| {
         let reference: Vec<f32> = (0..n).map(|_| normal()).collect();
-        let edge = reference.iter().map(|s| s + noise * normal()).collect();
+        let edge = reference.iter().enumerate().map(|(i, s)| s + times(i) * noise * normal()).collect();
         let region = reference.iter().map(|s| s + 0.1 * noise * normal()).collect();
+        let noise = vec![(0..n).map(times).collect(), vec![1.0; n], vec![1.0; n]];
         let message = MessageSize { rest: 100, candidates: vec![10; n] };
-        Scored { user: format!("u{user}"), scores: vec![edge, region, reference], message, ..Scored::default() }
+        let scores = vec![edge, region, reference];
+        Scored { user: format!("u{user}"), scores, noise, message, ..Scored::default() }
     };
     (0..users * each).map(|i| i / each).map(request).collect()
 }

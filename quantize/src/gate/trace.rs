@@ -4,7 +4,7 @@
 //! how many thresholds the margin reaches, whether the top-k set is the reference's, and from which width on every
 //! misplaced candidate is in doubt. The region sees what the edge is in doubt about, so it has one look for each width.
 
-use shared_model::gate::{Boundary, Thresholds, boundary, split};
+use shared_model::gate::{Boundary, Scores, Thresholds, boundary, split};
 use shared_model::topk::top;
 
 use crate::score::Scored;
@@ -59,8 +59,7 @@ pub(crate) struct Look {
 impl Grid {
     /// A grid around the edge's margins.
     pub(crate) fn over(requests: &[&Scored], k: usize) -> Self {
-        let margin = |r: &&Scored| Some(boundary(&r.scores[0], &top(&r.scores[0], k + 1), k)?.margin);
-        let mut margins: Vec<f32> = requests.iter().filter_map(margin).filter(|m| *m > 0.0).collect();
+        let mut margins: Vec<f32> = requests.iter().filter_map(|r| r.margin(0, k)).filter(|m| *m > 0.0).collect();
         margins.sort_by(f32::total_cmp);
         let median = margins.get(margins.len() / 2).copied().unwrap_or(1.0);
         let least = median.log2().floor().exp2() / 16.0;
@@ -75,23 +74,23 @@ impl Grid {
         steps.map(|s| Thresholds { margin: s.margin.map(|i| self.margins[i]), doubt: s.doubt.map(|i| self.doubts[i]) })
     }
 
-    fn look(&self, scores: &[f32], reference: &[bool], k: usize) -> (Look, Vec<usize>, Option<Boundary>) {
-        let order = top(scores, scores.len());
-        let Some(at) = boundary(scores, &order, k) else {
+    fn look(&self, scores: Scores<'_>, reference: &[bool], k: usize) -> (Look, Vec<usize>, Option<Boundary>) {
+        let order = top(scores.values, scores.values.len());
+        let Some(at) = boundary(scores.values, &order, k) else {
             // Everything is in the answer.
             let all = u16::try_from(self.margins.len()).unwrap_or(u16::MAX);
             return (Look { reached: all, agrees: true, wide: 0 }, order, None);
         };
-        let wrongly_in = order[..k].iter().find(|i| !reference[**i]);
-        let wrongly_out = order[k..].iter().rev().find(|i| reference[**i]);
+        let agrees = order[..k].iter().all(|i| reference[*i]);
         // The two at the boundary are always in doubt.
-        let far =
-            |i: Option<&usize>, near: usize| i.filter(|i| **i != near).map_or(0.0, |i| (scores[*i] - at.middle).abs());
-        let misplaced = far(wrongly_in, order[k - 1]).max(far(wrongly_out, order[k]));
+        let wrongly_in = order[..k - 1].iter().filter(|i| !reference[**i]);
+        let wrongly_out = order[k + 1..].iter().filter(|i| reference[**i]);
+        let misplaced = wrongly_in.chain(wrongly_out).map(|i| scores.distance(at, *i)).fold(0.0, f32::max);
+        let margin = scores.margin(at);
         let position = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let look = Look {
-            reached: position(self.margins.partition_point(|t| at.margin >= *t)),
-            agrees: wrongly_in.is_none(),
+            reached: position(self.margins.partition_point(|t| margin >= *t)),
+            agrees,
             wide: position(self.doubts.partition_point(|d| *d <= misplaced)),
         };
         (look, order, Some(at))
@@ -101,9 +100,8 @@ impl Grid {
 impl Trace {
     /// Looks at a request with more than `k` candidates; its scores are those of edge, region and reference.
     pub(crate) fn new(request: &Scored, k: usize, grid: &Grid) -> Self {
-        let [edge_scores, region_scores, reference] = &request.scores[..] else {
-            unreachable!("a request is scored by every variant")
-        };
+        let [_, _, reference] = &request.scores[..] else { unreachable!("a request is scored by every variant") };
+        let (edge_scores, region_scores) = (request.gated(0), request.gated(1));
         let mut is_in = vec![false; reference.len()];
         top(reference, k).into_iter().for_each(|i| is_in[i] = true);
         let (edge, order, at) = grid.look(edge_scores, &is_in, k);
@@ -111,13 +109,15 @@ impl Trace {
         let part = |doubt: &f32| {
             let Some(at) = at else { return (region, 1.0) };
             let part = split(edge_scores, &order, k, at, *doubt);
-            let scores: Vec<f32> = part.doubt.iter().map(|i| region_scores[*i]).collect();
+            let of = |all: &[f32]| part.doubt.iter().map(|i| all[*i]).collect::<Vec<f32>>();
+            let (values, noise) = (of(region_scores.values), of(region_scores.noise));
             // What the reference would choose of the part, which is all of its set only if the certain are right.
             let k = k - part.certain.len();
-            let of_part: Vec<f32> = part.doubt.iter().map(|i| reference[*i]).collect();
+            let of_part = of(reference);
             let mut is_in = vec![false; of_part.len()];
             top(&of_part, k).into_iter().for_each(|i| is_in[i] = true);
-            (grid.look(&scores, &is_in, k).0, part.doubt.len() as f32 / edge_scores.len() as f32)
+            let look = grid.look(Scores { values: &values, noise: &noise }, &is_in, k).0;
+            (look, part.doubt.len() as f32 / reference.len() as f32)
         };
         let parts = grid.doubts.iter().map(part).collect();
         Self { edge, region, parts }

@@ -27,7 +27,7 @@ fn variant(name: VariantName) -> Variant {
     let quality = builder.input("quality", ty).unwrap();
     let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).unwrap();
     let graph = builder.finish(score, Link::Sigmoid).unwrap();
-    Variant { name, graph, tensors: [].into() }
+    Variant { name, graph, tensors: [].into(), noise: None }
 }
 
 /// Requests of 8 candidates by users of this name, the last relevant; the edge swaps the best two of every third.
@@ -46,6 +46,7 @@ fn requests(user: &str, relevant: bool) -> Set {
             ids: (0..8).map(|c| if c == 7 { HOSTILE } else { "m1" }).collect(),
             relevant: if relevant { vec![7] } else { Vec::new() },
             scores: vec![edge, reference.clone(), reference],
+            noise: vec![vec![1.0; 8]; 3],
             message: MessageSize { rest: 10, candidates: vec![4; 8] },
         }
     };

@@ -1,5 +1,8 @@
 //! Requests with the scores of every variant: what everything after scoring works from.
 
+use shared_model::gate::{Scores, boundary};
+use shared_model::topk::top;
+
 /// A line of a request file, scored by every scorer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scored {
@@ -15,6 +18,8 @@ pub struct Scored {
     pub relevant: Vec<usize>,
     /// For each scorer, one score a candidate.
     pub scores: Vec<Vec<f32>>,
+    /// For each scorer, how noisy the score of each candidate is.
+    pub noise: Vec<Vec<f32>>,
     /// What sending it up takes.
     pub message: MessageSize,
 }
@@ -24,6 +29,19 @@ impl Scored {
     #[must_use]
     pub fn n(&self) -> usize {
         self.scores.first().map_or(0, Vec::len)
+    }
+
+    /// What the gate holds against a threshold, of one scorer; `None` when nothing is left out.
+    #[must_use]
+    pub fn margin(&self, scorer: usize, k: usize) -> Option<f32> {
+        let scores = self.gated(scorer);
+        Some(scores.margin(boundary(scores.values, &top(scores.values, k.checked_add(1)?), k)?))
+    }
+
+    /// What the gate is shown of one scorer.
+    #[must_use]
+    pub fn gated(&self, scorer: usize) -> Scores<'_> {
+        Scores { values: &self.scores[scorer], noise: &self.noise[scorer] }
     }
 }
 

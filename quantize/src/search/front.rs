@@ -63,11 +63,11 @@ pub struct Found {
 /// Requests to judge variants by.
 #[derive(Debug)]
 pub struct Jury<'a> {
-    lines: &'a [Line],
-    schema: &'a Schema,
-    k: usize,
+    pub(super) lines: &'a [Line],
+    pub(super) schema: &'a Schema,
+    pub(super) k: usize,
     /// By full precision.
-    scores: Vec<Vec<f32>>,
+    pub(super) scores: Vec<Vec<f32>>,
 }
 
 impl<'a> Jury<'a> {
@@ -89,7 +89,7 @@ impl<'a> Jury<'a> {
     }
 }
 
-fn scores(variant: &Variant, lines: &[Line], schema: &Schema) -> Result<Vec<Vec<f32>>, ScorerError> {
+pub(super) fn scores(variant: &Variant, lines: &[Line], schema: &Schema) -> Result<Vec<Vec<f32>>, ScorerError> {
     let scorer = Scorer::new(variant, schema)?;
     let score = |arena: &mut _, line: &Line| scorer.score(arena, &line.prepared).unwrap_or_default();
     Ok(lines.par_iter().map_init(|| scorer.arena(), |arena, line| score(arena, line)).collect())

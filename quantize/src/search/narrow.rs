@@ -133,7 +133,12 @@ mod tests {
             let data = wave(shape.iter().product(), f32::from(i)).into_iter().map(|w| w * few).collect();
             (name.to_owned(), Tensor::F32 { shape, data })
         });
-        Variant { name: VariantName::F32, graph: b.finish(score, Link::Sigmoid).unwrap(), tensors: tensors.collect() }
+        Variant {
+            name: VariantName::F32,
+            graph: b.finish(score, Link::Sigmoid).unwrap(),
+            tensors: tensors.collect(),
+            noise: None,
+        }
     }
 
     fn schema() -> Schema {

@@ -26,7 +26,12 @@ fn model() -> Variant {
         let data = wave(shape.iter().product());
         (name.to_owned(), Tensor::F32 { shape, data })
     });
-    Variant { name: VariantName::F32, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors: tensors.into() }
+    Variant {
+        name: VariantName::F32,
+        graph: builder.finish(score, Link::Sigmoid).unwrap(),
+        tensors: tensors.into(),
+        noise: None,
+    }
 }
 
 /// As if only the first `seen` items were ever near a boundary.
@@ -121,7 +126,12 @@ fn biased(shared: bool) -> Variant {
         let data = wave(shape.iter().product());
         (name.to_owned(), Tensor::F32 { shape, data })
     });
-    Variant { name: VariantName::F32, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors: tensors.collect() }
+    Variant {
+        name: VariantName::F32,
+        graph: builder.finish(score, Link::Sigmoid).unwrap(),
+        tensors: tensors.collect(),
+        noise: None,
+    }
 }
 
 #[test]

@@ -31,7 +31,12 @@ fn model(op: Binary) -> Variant {
         let data = wave(shape.iter().product(), f32::from(i));
         (name.to_owned(), Tensor::F32 { shape, data })
     });
-    Variant { name: VariantName::F32, graph: builder.finish(score, Link::Sigmoid).unwrap(), tensors: tensors.collect() }
+    Variant {
+        name: VariantName::F32,
+        graph: builder.finish(score, Link::Sigmoid).unwrap(),
+        tensors: tensors.collect(),
+        noise: None,
+    }
 }
 
 /// Of one request with three candidates.

@@ -256,7 +256,8 @@ mod tests {
         let row = builder.push("row", Op::Embedding, &[table, shelf_of]).unwrap();
         let score = builder.push("score", Op::Reshape { shape: vec![] }, &[row]).unwrap();
         let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 1], data: vec![0.5; 5] })].into();
-        let variant = Variant { name: holds, graph: builder.finish(score, Link::Identity).unwrap(), tensors };
+        let variant =
+            Variant { name: holds, graph: builder.finish(score, Link::Identity).unwrap(), tensors, noise: None };
         let schema = Schema::from_toml(FEATURES_TOML).unwrap();
         let item = item_from_json(&format!(r#"{{"id":"a","shelf":{shelf}}}"#)).unwrap();
         let catalog = Catalog::build(&schema, [item]).unwrap();

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::catalog::item_from_json;
-use crate::gate::{Evidence, Thresholds};
+use crate::gate::{Evidence, Scores, Thresholds};
 use crate::ladder::prepare;
 use crate::limits;
 use crate::wire::json::{JsonLimits, decode_line};
@@ -36,6 +36,10 @@ fn policy_for(k: u32) -> Policy {
 
 /// Explains a request for the best k of 20 items, of which item `i<n>` scores n.
 fn explained(k: u32, user: &str, candidates: &Value, scores: &[f32]) -> Value {
+    explained_with(k, user, candidates, Scores { values: scores, noise: &vec![1.0; scores.len()] })
+}
+
+fn explained_with(k: u32, user: &str, candidates: &Value, scores: Scores<'_>) -> Value {
     let schema = Schema::from_json(SCHEMA.as_bytes()).unwrap();
     let items = (0..20).map(|i| item_from_json(&format!(r#"{{"id":"i{i}","price":{i}}}"#)).unwrap());
     let catalog = Catalog::build(&schema, items).unwrap();
@@ -53,7 +57,7 @@ fn explained(k: u32, user: &str, candidates: &Value, scores: &[f32]) -> Value {
         prepared: &prepared,
         scores,
         link: Link::Exp,
-        policy: gate::policy(&policies, k, scores.len()),
+        policy: gate::policy(&policies, k, scores.values.len()),
     };
     serde_json::from_str(&basis.explain().to_json()).unwrap()
 }
@@ -127,6 +131,18 @@ fn shows_what_each_feature_was_made_of() {
 }
 
 #[test]
+fn the_margin_is_counted_in_the_noise_of_candidates() {
+    let (candidates, scores) = items(20);
+    let mut noise = vec![1.0; scores.len()];
+    // The best, which scores 19 and is 11.5 from the boundary.
+    noise[18] = 46.0;
+    let noisy = explained_with(12, "{}", &candidates, Scores { values: &scores, noise: &noise });
+    assert_eq!((&noisy["margin"], &noisy["boundary"]), (&json!(0.5), &json!(7.5)));
+    let of = |rank: usize| (&noisy["ranked"][rank - 1]["id"], &noisy["ranked"][rank - 1]["noise"]);
+    assert_eq!((of(1), of(2)), ((&json!("i19"), &json!(46.0)), (&json!("i18"), &json!(1.0))));
+}
+
+#[test]
 fn is_bounded_whatever_the_request_holds() {
     let many: Vec<Value> = (0..900)
         .map(|i| {
@@ -145,7 +161,7 @@ fn is_bounded_whatever_the_request_holds() {
     let (schema, catalog, request, prepared) = (&schema, &catalog, &request, &prepared);
     let stamp = Stamp { bundle: Digest([0; 32]), catalog: 0 };
     let (tier, variant, link) = (Tier::Edge, VariantName::W4, Link::Identity);
-    let scores = &[1.0, 2.0];
+    let scores = Scores { values: &[1.0, 2.0], noise: &[1.0, 1.0] };
     let basis = Basis { tier, variant, stamp, schema, catalog, request, prepared, scores, link, policy: None };
     let explanation = basis.explain();
     assert!(explanation.features_left_out > 800, "{}", explanation.features_left_out);

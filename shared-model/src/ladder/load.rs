@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::prepare::prepare_with;
 use super::similarity::Similarity;
-use super::{BindError, Binding, Ladder, Prepared, TierLimits};
+use super::{BindError, Binding, Ladder, Noise, Prepared, TierLimits};
 use crate::bundle::{Bundle, BundleError, CATALOG, MANIFEST, Manifest};
 use crate::catalog::{Catalog, CatalogError};
 use crate::encode::Block;
@@ -74,6 +74,7 @@ pub struct Loaded {
     pub(super) plan: Plan,
     pub(super) items: Option<ItemTable>,
     pub(super) arena: Arena,
+    pub(super) noise: Noise,
 }
 
 /// Why a worker cannot be made of these parts.
@@ -163,8 +164,9 @@ impl Loaded {
         let binding = Binding::new(&variant.graph, &schema)?;
         let plan = Plan::new(&variant.graph, &variant.tensors).map_err(|error| LoadError::Plan { file, error })?;
         let similarity = Similarity::find(&schema, &variant.graph);
+        let noise = Noise::of(&variant, &schema);
         let (variant, arena) = (variant.name, plan.arena());
-        let mut loaded = Self { tier, variant, similarity, schema, catalog, binding, plan, items: None, arena };
+        let mut loaded = Self { tier, variant, similarity, schema, catalog, binding, plan, items: None, arena, noise };
         loaded.make_items(item_table_bytes);
         Ok(loaded)
     }

@@ -159,7 +159,8 @@ impl Prepared {
     }
 
     /// For each candidate ranked, the row of the catalog that it is, unless the request describes it.
-    pub(super) fn rows(&self) -> &[Option<u32>] {
+    #[must_use]
+    pub fn rows(&self) -> &[Option<u32>] {
         &self.rows
     }
 

@@ -77,7 +77,12 @@ fn variant(name: VariantName) -> Variant {
     let mood = builder.input("mood", Type { dtype: DType::F32, shape: vec![], scope: Scope::Request }).unwrap();
     let quality = builder.input("quality", Type { dtype: DType::F32, shape: vec![], scope: Scope::Item }).unwrap();
     let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, quality]).unwrap();
-    Variant { name, graph: builder.finish(score, Link::Identity).unwrap(), tensors: BTreeMap::<String, Tensor>::new() }
+    Variant {
+        name,
+        graph: builder.finish(score, Link::Identity).unwrap(),
+        tensors: BTreeMap::<String, Tensor>::new(),
+        noise: None,
+    }
 }
 
 pub(crate) fn ladder(tier: Tier) -> Ladder {

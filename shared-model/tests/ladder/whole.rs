@@ -228,7 +228,7 @@ fn a_score_that_is_not_a_number_goes_up() {
     let log = builder.push("log", Op::Unary(Unary::Log), &[quality]).unwrap();
     let score = builder.push("score", Op::Binary(Binary::Mul), &[mood, log]).unwrap();
     let graph = builder.finish(score, Link::Identity).unwrap();
-    let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() }.to_bytes().unwrap();
+    let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new(), noise: None }.to_bytes().unwrap();
     let toy = toy();
     let parts = Parts { manifest: &toy.manifest, schema: &toy.schema, variant: &variant, catalog: &toy.catalog };
     let mut edge =
@@ -264,7 +264,7 @@ fn an_index_ends_with_the_table_of_the_model_that_is_loaded() {
     let score = builder.push("score", Op::Reshape { shape: vec![] }, &[row]).unwrap();
     let graph = builder.finish(score, Link::Identity).unwrap();
     let tensors = [("table".to_owned(), Tensor::F32 { shape: vec![5, 1], data: vec![0.5; 5] })].into();
-    let variant = Variant { name: VariantName::W4, graph, tensors }.to_bytes().unwrap();
+    let variant = Variant { name: VariantName::W4, graph, tensors, noise: None }.to_bytes().unwrap();
     let load = |default: u32| {
         let feature = format!(r#"{{"name":"shelf","kind":"categorical","scope":"item","default":{default}}}"#);
         let schema = format!(r#"{{"schema_version":1,"model":"toy","feature":[{feature}]}}"#);

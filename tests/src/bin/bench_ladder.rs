@@ -15,7 +15,6 @@ use quantize::simulate::simulate;
 use rung_tests::client::Error;
 use rung_tests::predictor::{Known, Saved, features, saved};
 use rung_tests::rows::{Document, Row};
-use shared_model::gate::margin;
 
 /// Kinds of candidates, and what their files are called by: 100 at random, 100 popular ones, 1,000 at random.
 const SETS: [(&str, &str); 3] = [("random", ""), ("popular", ".popular"), ("thousand", ".1000")];
@@ -137,7 +136,7 @@ fn foresight(kind: &str, model: &str, lines: &str, scored: &[Scored]) -> Result<
     let mut rows = Vec::new();
     for (tier, at) in [("edge", 0), ("region", 1)] {
         let known = requests.iter().zip(scored).filter_map(|(request, scored)| {
-            let margin = f64::from(margin(&scored.scores[at], K as usize)?);
+            let margin = f64::from(scored.margin(at, K as usize)?);
             Some(Known { user: scored.user.clone(), features: features(request), margin })
         });
         let known: Vec<Known> = known.collect();

@@ -134,7 +134,7 @@ fn bytes(layers: usize, activations: Activations) -> Result<Bytes, Error> {
     });
     let items: Vec<Record> = items.collect();
     let (graph, tensors) = chain(layers, activations)?;
-    let variant = Variant { name: VariantName::of(TIER), graph, tensors };
+    let variant = Variant { name: VariantName::of(TIER), graph, tensors, noise: None };
     Ok(Bytes {
         manifest: Manifest::new("linear", "1", 1, b"").to_bytes(),
         schema: schema.to_json(),

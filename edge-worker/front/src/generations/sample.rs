@@ -32,7 +32,7 @@ pub(super) fn files(model: &str, version: &str, serial: u64) -> BTreeMap<String,
     let quality = builder.input("quality", ty).unwrap();
     let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).unwrap();
     let graph = builder.finish(score, Link::Identity).unwrap();
-    let variant = Variant { name: VARIANT, graph, tensors: BTreeMap::new() };
+    let variant = Variant { name: VARIANT, graph, tensors: BTreeMap::new(), noise: None };
     let mut manifest = Manifest::new(model, version, serial, features.as_bytes());
     let mut files = BTreeMap::from([
         (FEATURES.to_owned(), features.into_bytes()),

@@ -31,7 +31,8 @@ fn files() -> BundleFiles {
     let quality = builder.input("quality", ty).expect("an input");
     let score = builder.push("score", Op::Unary(Unary::Neg), &[quality]).expect("a node");
     let graph = builder.finish(score, Link::Identity).expect("a graph");
-    let variant = Variant { name: VariantName::W4, graph, tensors: BTreeMap::new() }.to_bytes().expect("a variant");
+    let variant =
+        Variant { name: VariantName::W4, graph, tensors: BTreeMap::new(), noise: None }.to_bytes().expect("a variant");
     let mut manifest = Manifest::new("toy", "7", 1, SCHEMA.as_bytes());
     for (file, bytes) in
         [(FEATURES, SCHEMA.as_bytes()), (CATALOG, &catalog[..]), (VariantName::W4.file(), &variant[..])]

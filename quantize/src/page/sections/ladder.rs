@@ -9,7 +9,7 @@ use crate::page::format::{grouped, percent, span};
 use crate::page::html::Html;
 use crate::page::table::{Cell, table};
 use crate::replay::{Replay, Share};
-use crate::report::sentence;
+use crate::report::{noisy, sentence};
 
 /// Who may answer, in the order of a bar.
 const ANSWERS: [Option<Class>; 5] =
@@ -38,7 +38,10 @@ pub(in crate::page) fn ladder(h: &mut Html, findings: &Findings) -> Result<(), C
         one(h, replay);
     }
     h.leaf("h3", &[], "As certified");
-    h.tag("ul", &[], |h| findings.policies.iter().for_each(|p| h.leaf("li", &[], &sentence(p))));
+    h.tag("ul", &[], |h| {
+        let noise = findings.noise.iter().map(noisy);
+        noise.chain(findings.policies.iter().map(sentence)).for_each(|said| h.leaf("li", &[], &said));
+    });
     Ok(())
 }
 
