@@ -58,8 +58,7 @@ mod tests {
 
     #[test]
     fn a_class_passes_as_often_as_the_beta_binomial_says() {
-        // 110 expected, 99 counted on; one error of 99 passes, a second does not. With SciPy:
-        // betabinom.cdf(1, 99, 1.5, 109.5).
+        // 110 expected, 99 counted on; one error of 99 passes, a second does not.
         let outlook = Outlook::new(500, 500, 1.0, LEVEL);
         assert_eq!((outlook.allowed[58], outlook.allowed[59], outlook.allowed[99]), (None, Some(0), Some(1)));
         let by_hand = |n: f64, a: f64, b: f64| {
