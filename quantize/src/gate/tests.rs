@@ -16,7 +16,7 @@ use crate::simulate::simulate;
 fn world(users: usize, each: usize, n: usize, noise: f32) -> Vec<Scored> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut normal = move || (0..12).map(|_| random.f32()).sum::<f32>() - 6.0;
-    let times = |i: usize| if i % 4 == 0 { 3.0 } else { 1.0 };
+    let times = |i: usize| if i.is_multiple_of(4) { 3.0 } else { 1.0 };
     let request = |user: usize| {
         let reference: Vec<f32> = (0..n).map(|_| normal()).collect();
         let edge = reference.iter().enumerate().map(|(i, s)| s + times(i) * noise * normal()).collect();

@@ -118,9 +118,9 @@ mod tests {
         let jury = Jury::new(&model(VariantName::F32, full), &lines, &schema, 10).unwrap();
         // All are off by 5, which changes no order; every second has 4 bits and is off by 0.4 more or less, the others by 0.1.
         let quantized = |four: f32| {
-            let bits: Vec<u8> = (0..ITEMS).map(|i| if i % 2 == 0 { 4 } else { 8 }).collect();
+            let bits: Vec<u8> = (0..ITEMS).map(|i| if i.is_multiple_of(2) { 4 } else { 8 }).collect();
             let off = |i: usize| {
-                let by = if i % 2 == 0 { four } else { 0.1 };
+                let by = if i.is_multiple_of(2) { four } else { 0.1 };
                 if i % 4 < 2 { by } else { -by }
             };
             let min = (0..ITEMS).map(|i| f16::from_f32(score(i) + 5.0 + off(i))).collect();

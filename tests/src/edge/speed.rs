@@ -72,6 +72,9 @@ struct Measured(BTreeMap<&'static str, Result<Samples, String>>);
 /// Something to measure: its name in the rows, and whoever does it.
 type Entry = (&'static str, Result<Box<dyn Subject>, String>);
 
+/// What they took, or why there is nothing of them.
+type Taken = (&'static str, Result<Samples, String>);
+
 /// Whoever is measured, and the memory of guests.
 struct Loaded {
     entries: Vec<Entry>,
@@ -144,8 +147,9 @@ fn load(
 }
 
 /// What everybody who is there took.
-fn take(turns: Turns, entries: &mut [Entry]) -> Result<Vec<(&'static str, Result<Samples, String>)>, Error> {
-    let (mut names, mut present, mut measured): (_, Vec<&mut dyn Subject>, _) = (Vec::new(), Vec::new(), Vec::new());
+fn take(turns: Turns, entries: &mut [Entry]) -> Result<Vec<Taken>, Error> {
+    let (mut names, mut measured) = (Vec::new(), Vec::new());
+    let mut present: Vec<&mut dyn Subject> = Vec::new();
     for (name, subject) in entries {
         match subject {
             Ok(subject) => {
