@@ -225,6 +225,10 @@ impl Scores<'_> {
     /// Twice the distance of the nearest candidate: the score gap, where none is noisier than another.
     #[must_use]
     pub fn margin(&self, boundary: Boundary) -> f32 {
+        // Between two that are infinite there is no middle, and nothing is sure.
+        if boundary.margin.is_nan() {
+            return boundary.margin;
+        }
         2.0 * (0..self.values.len()).map(|i| self.distance(boundary, i)).fold(f32::INFINITY, f32::min)
     }
 }
@@ -246,7 +250,8 @@ pub fn decide(thresholds: Thresholds, scores: Scores<'_>, k: usize) -> Verdict {
 /// the best k + 1 are looked at.
 #[must_use]
 pub fn split(scores: Scores<'_>, order: &[usize], k: usize, boundary: Boundary, doubt: f32) -> Split {
-    let mut in_doubt: Vec<bool> = (0..scores.values.len()).map(|i| scores.distance(boundary, i) < doubt).collect();
+    let is_near = |distance: f32| distance < doubt || distance.is_nan();
+    let mut in_doubt: Vec<bool> = (0..scores.values.len()).map(|i| is_near(scores.distance(boundary, i))).collect();
     order[k - 1..=k].iter().for_each(|i| in_doubt[*i] = true);
     let certain = order[..k].iter().copied().filter(|i| !in_doubt[*i]).collect();
     let positions = in_doubt.into_iter().enumerate().filter_map(|(i, doubt)| doubt.then_some(i));
@@ -314,6 +319,14 @@ mod tests {
         };
         assert_eq!(split(&noisy(5, 7.0)), (vec![], vec![1, 3, 5]));
         assert_eq!(split(&noisy(0, 2.0)), (vec![5], vec![0, 1, 3]));
+    }
+
+    #[test]
+    fn nothing_is_sure_between_infinite_scores() {
+        let scores = alike(&[1.0, f32::INFINITY, f32::INFINITY, 0.0, f32::INFINITY]);
+        assert_eq!(decide(thresholds(Some(0.0), None), scores, 2), Verdict::Whole);
+        let all = Split { certain: vec![], doubt: vec![0, 1, 2, 3, 4] };
+        assert_eq!(decide(thresholds(Some(0.0), Some(0.1)), scores, 2), Verdict::Doubt(all));
     }
 
     #[test]
