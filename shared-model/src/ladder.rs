@@ -21,7 +21,7 @@ mod prepare;
 mod resume;
 mod similarity;
 
-pub use fallback::{Fallback, by_popularity, without_model};
+pub use fallback::{Fallback, without_model};
 pub use load::{LoadError, Loaded, Parts, Payload, Terms};
 pub use message::ABI_VERSION;
 pub use noise::{ItemBits, Noise};
@@ -304,7 +304,7 @@ impl Ladder {
         from_below: Option<Part>,
     ) -> Step {
         let doubt = in_doubt(request, prepared, split);
-        let held = Held::in_doubt(request.clone(), own, split.certain.len(), &doubt, of, from_below);
+        let held = Held::in_doubt(request.clone(), own, &doubt, of, from_below);
         let message = self.message(doubt, Some(of), Why::Unsure);
         self.escalate(held, message)
     }

@@ -56,8 +56,7 @@ pub fn without_model(catalog: &Catalog, static_list: &[String], request: &RankRe
 }
 
 /// The candidates by how popular they are everywhere. Unknown items come last.
-#[must_use]
-pub fn by_popularity(catalog: &Catalog, request: &RankRequest, by: Tier) -> Vec<Ranked> {
+fn by_popularity(catalog: &Catalog, request: &RankRequest, by: Tier) -> Vec<Ranked> {
     let ids: Vec<&str> = ranked_ids(request).collect();
     first(best(&ids, |id| everywhere(catalog, id)), request, by)
 }

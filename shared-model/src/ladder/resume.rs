@@ -39,17 +39,14 @@ pub(super) struct Own {
 /// Candidates in doubt, sent up.
 #[derive(Debug, Encode, Decode)]
 struct Sent {
-    /// How many of the tier's own ranking are certain, from the first.
-    #[n(0)]
-    certain: u32,
     /// How many the tier above is to name.
-    #[n(1)]
+    #[n(0)]
     k: u32,
-    /// The ids it may name.
-    #[n(2)]
+    /// The ids it may name; the others of the tier's own ranking are certain.
+    #[n(1)]
     ids: Vec<String>,
     /// The request that they are of.
-    #[n(3)]
+    #[n(2)]
     of: Part,
 }
 
@@ -58,16 +55,9 @@ impl Held {
         Self { request, own, sent: None, part: None }
     }
 
-    pub(super) fn in_doubt(
-        request: RankRequest,
-        own: Own,
-        certain: usize,
-        doubt: &RankRequest,
-        of: Part,
-        part: Option<Part>,
-    ) -> Self {
+    pub(super) fn in_doubt(request: RankRequest, own: Own, doubt: &RankRequest, of: Part, part: Option<Part>) -> Self {
         let ids = doubt.candidates.iter().map(|c| c.id.clone()).collect();
-        let sent = Sent { certain: u32::try_from(certain).unwrap_or(u32::MAX), k: doubt.k, ids, of };
+        let sent = Sent { k: doubt.k, ids, of };
         Self { request, own: Some(own), sent: Some(sent), part }
     }
 }
@@ -86,7 +76,10 @@ impl Ladder {
         };
         match outcome {
             // Scores of this tier's own are better than a ranking that no model made.
-            Outcome::Reply(Reply::Answer(answer)) if answer.degradation >= 2 && held.own.is_some() => self.alone(held),
+            Outcome::Reply(Reply::Answer(above)) if above.degradation >= 2 => match self.alone(held) {
+                Step::Answer(own) if own.degradation < 2 => Step::Answer(own),
+                _ => Step::Answer(above),
+            },
             Outcome::Reply(Reply::Answer(answer)) => self.merged(held, answer),
             Outcome::Reply(Reply::Refused(refusal)) => Step::Refused(refusal),
             Outcome::Reply(Reply::Whole(why)) => self.send_whole(held, why),
@@ -94,7 +87,7 @@ impl Ladder {
         }
     }
 
-    /// The certain candidates first, then those that the tier above chose of the others.
+    /// The certain candidates and those that the tier above chose of the others, by their scores.
     fn merged(&mut self, held: Held, above: Box<Answer>) -> Step {
         let (Some(sent), Some(own)) = (&held.sent, &held.own) else { return Step::Answer(above) };
         let named: HashSet<&str> = above.ranked.iter().map(|entry| entry.id.as_str()).collect();
@@ -109,9 +102,14 @@ impl Ladder {
         }
         let agreement = if above.degradation == 0 { self.claim_of(sent.of, &above) } else { None };
         let reason = if above.degradation == 0 { Reason::Merged } else { above.reason };
-        let certain = own.ranked.iter().take(sent.certain as usize).cloned();
         let Answer { tier, variant, degradation, ranked, warnings, .. } = *above;
-        let merged = Own { ranked: certain.chain(ranked).collect(), explanation: own.explanation.clone() };
+        // A noisy candidate may be in doubt and a less noisy one below it certain.
+        let mut merged = own.clone();
+        merged.ranked.retain(|entry| !may.contains(entry.id.as_str()));
+        for chosen in ranked {
+            let at = merged.ranked.iter().position(|entry| entry.score < chosen.score);
+            merged.ranked.insert(at.unwrap_or(merged.ranked.len()), chosen);
+        }
         let blank = self.blank(reason, degradation, merged, agreement, warnings);
         Step::Answer(Box::new(Answer { tier, variant, ..blank }))
     }
@@ -137,7 +135,8 @@ impl Ladder {
         match held {
             Held { sent: Some(_), part: None, request, own } => {
                 let mut whole = request.clone();
-                if why == Whole::NoPolicy && whole.tier == TierChoice::Auto {
+                // Nothing is certified of what one tier is unsure of and the next then decides on alone.
+                if whole.tier == TierChoice::Auto {
                     whole.tier = TierChoice::Origin;
                 }
                 let message = self.message(whole, None, Why::Unsure);

@@ -158,7 +158,8 @@ fn another_bundle_above_wants_the_whole_request() {
         assert_eq!(step, Step::Whole(Whole::OtherBundle));
     }
     let (held, whole) = escalated(edge.resume(&held, Outcome::Reply(Reply::Whole(Whole::OtherBundle))));
-    assert_eq!((&whole.request, whole.part), (&with_k(3), None));
+    let of_origin = RankRequest { tier: TierChoice::Origin, ..with_k(3) };
+    assert_eq!((whole.request, whole.part), (of_origin, None), "no region of the same bundle is to claim for it alone");
     let once = edge.resume(&held, Outcome::Reply(Reply::Whole(Whole::OtherBundle)));
     assert_eq!(answered(once).degradation, 1, "it escalates at most once more");
 }

@@ -156,10 +156,14 @@ fn the_upstreams_answer_is_passed_on() {
 #[test]
 fn its_own_scores_are_better_than_a_ranking_that_no_model_made() {
     let mut edge = ladder(Tier::Edge);
-    let (held, _) = escalated(edge.rank(&call(of(&["i4", "i9", "i5"], r#","k":2"#))));
-    let popular = Answer { degradation: 3, ..answered(ladder(Tier::Region).resume(&held, Outcome::Gone)) };
-    let answer = answered(edge.resume(&held, Outcome::Reply(Reply::Answer(Box::new(popular)))));
-    assert_eq!((answer.degradation, answer.tier), (1, Tier::Edge));
+    // Scored before it went up; and not, for nothing is certified for it, or the region was asked for.
+    for rest in [r#","k":2"#, r#","k":1"#, r#","k":2,"tier":"region""#] {
+        let (held, _) = escalated(edge.rank(&call(of(&["i4", "i9", "i5"], rest))));
+        let popular = Answer { degradation: 3, ..answered(ladder(Tier::Region).resume(&held, Outcome::Gone)) };
+        let answer = answered(edge.resume(&held, Outcome::Reply(Reply::Answer(Box::new(popular)))));
+        assert_eq!((answer.degradation, answer.tier, ids(&answer)[0]), (1, Tier::Edge, "i9"), "{rest}");
+        assert!(answer.ranked[0].score.is_some(), "{rest}");
+    }
 }
 
 #[test]
