@@ -43,7 +43,7 @@ transform = { vocabulary = "genres" }
 "#;
 
 const ITEMS: [&str; 4] = [
-    r#"{"id":"a","value":1.0,"genre":"Drama","popularity":1}"#,
+    r#"{"id":"a","value":1.0,"genre":"Drama","popularity":{"*":1,"de":9}}"#,
     r#"{"id":"b","value":-1.0,"genre":"War","popularity":30}"#,
     r#"{"id":"c","value":3.0,"popularity":2}"#,
     r#"{"id":"d","value":3.0,"genre":"Drama","popularity":20}"#,
@@ -56,6 +56,7 @@ pub(crate) fn write_bundle(folder: &Path, edit: impl FnOnce(&mut Variant)) {
     let mut variant = variant(3);
     edit(&mut variant);
     let mut manifest = Manifest::new("films", "7", 1, SCHEMA.as_bytes());
+    manifest.static_list = vec!["z".to_owned()];
     for (name, bytes) in [
         (FEATURES, SCHEMA.as_bytes().to_vec()),
         (CATALOG, catalog.to_safetensors(&schema)),

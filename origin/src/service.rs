@@ -1,7 +1,8 @@
 //! The origin's [`Ranker`]: checks, takes room, encodes, has the device score, and answers.
 //!
 //! The answer is the reference itself, so nothing is claimed of it. When there are no scores in time, a tier below that
-//! asked is told so, for its own scores are better than none; a client gets the candidates by popularity (level 3).
+//! asked is told so, for its own scores are better than none; a client gets what the bundle says without a model (level 3
+//! or 4).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use front::generations::{Generations, Operations};
 use front::{Call, Failure, Health, Popular, Ranker, Serving, step_until};
 use shared_model::explain::Basis;
 use shared_model::gate::Scores;
-use shared_model::ladder::{Prepared, Ranking, TierLimits, by_popularity, over_limit, prepare};
+use shared_model::ladder::{Fallback, Prepared, Ranking, TierLimits, over_limit, prepare, without_model};
 use shared_model::topk;
 use shared_model::wire::{Answer, RankRequest, Ranked, Reason, Refusal, Tier, Timing, Whole};
 
@@ -166,10 +167,11 @@ impl Model {
     }
 
     fn answer_without_scores(&self, request: &RankRequest) -> Answer {
-        let ranked = by_popularity(self.edition.catalog(), request, Tier::Origin);
+        let static_list = &self.edition.manifest().static_list;
+        let Fallback { level, ranked } = without_model(self.edition.catalog(), static_list, request, Tier::Origin);
         Answer {
             variant: None,
-            degradation: 3,
+            degradation: level,
             reason: Reason::WorkerFailed,
             ..self.answer(ranked, Vec::new(), Timing::default())
         }

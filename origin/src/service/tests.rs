@@ -228,6 +228,17 @@ async fn scores_that_are_not_numbers_are_never_shown() {
 }
 
 #[tokio::test]
+async fn without_scores_popularity_is_that_where_the_user_is_and_of_unknown_items_the_list_is_answered() {
+    let service = unsound();
+    let here = ASK.replace(r#""k""#, r#""context":{"geo":"de"},"k""#);
+    let answer = service.rank(call(&here)).await.unwrap();
+    assert_eq!((ids(&answer), answer.degradation), (vec!["a", "b"], 3));
+    let unknown = ASK.replace(r#"["a","b","d"]"#, r#"["x","y","z"]"#);
+    let answer = service.rank(call(&unknown)).await.unwrap();
+    assert_eq!((ids(&answer), answer.degradation), (vec!["z", "x"], 4));
+}
+
+#[tokio::test]
 async fn a_tier_below_is_told_that_there_are_no_scores() {
     let service = unsound();
     let failure = service.rank(escalated(call(ASK), &service)).await.unwrap_err();
