@@ -58,3 +58,6 @@ pub const MAX_DEPTH: usize = 8;
 pub const MAX_EXPLAINED_BYTES: usize = 256 << 10;
 /// Warnings of one answer.
 pub const MAX_WARNINGS: usize = 16;
+/// How many times its length in JSON a request of some length takes in memory once decoded, at most: `1,` is 32 bytes of a
+/// list that may have room for as many again, and each field of a nested object has the whole of its dotted name.
+pub const DECODED_TIMES: usize = 56;

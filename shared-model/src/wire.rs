@@ -6,6 +6,7 @@
 mod between;
 mod cbor;
 pub mod json;
+mod memory;
 mod raw;
 
 pub use between::{Escalation, Part, Refusal, Reply, Whole, Why};
@@ -259,8 +260,8 @@ pub struct Agreement {
     /// By which path the answer came.
     #[n(3)]
     pub class: String,
-    /// The score gap at the boundary, at the tier that decided on it; null when every candidate is in the answer, and
-    /// where the origin decided.
+    /// Twice the distance to the boundary, over its noise, of the candidate that is nearest so, at the tier that decided;
+    /// null when every candidate is in the answer, and where the origin decided.
     #[n(4)]
     pub margin: Option<f32>,
     /// What the margin had to reach.

@@ -1,12 +1,15 @@
 //! The door: who may send a body, and who may have work done. It refuses at once and never queues.
 //!
-//! Two things are bounded. *Bodies* in memory, by bytes: a request reserves room as its bytes arrive, so that slow
+//! Three things are bounded. *Bodies* in memory, by bytes: a request reserves room as its bytes arrive, so that slow
 //! senders hold what they have sent and not what they might. *Requests* worked on, by number: the permit is taken once
-//! the body is there, so that slow senders do not hold the places of those who have sent. When no place is free, or no
-//! room for the length that a request declares, it is refused before its body is read.
+//! the body is there, so that slow senders do not hold the places of those who have sent. What is *decoded* of them, by
+//! bytes, from then to the answer. When no place is free, or no room for the length that a request declares, it is
+//! refused before its body is read.
 
 use std::sync::Arc;
 
+use shared_model::limits::DECODED_TIMES;
+use shared_model::wire::RankRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limits;
@@ -14,12 +17,17 @@ use crate::metrics::RefusedFor;
 
 /// The unit in which memory for bodies is reserved.
 const UNIT_BYTES: usize = 1024;
+/// What a decoded request of a hundred ids and its copies take.
+const USUAL_BYTES: usize = 32 << 10;
+/// A decoded request, and as much again for what is made of it on its way: its bytes for a guest or the tier above.
+const COPIES: usize = 2;
 
 /// The door of a tier.
 #[derive(Debug)]
 pub(crate) struct Door {
     bodies: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    decoded: Arc<Semaphore>,
 }
 
 /// The right to something until it is dropped.
@@ -27,12 +35,16 @@ pub(crate) type Permit = OwnedSemaphorePermit;
 
 impl Door {
     /// A door with room for `max_in_flight` requests, for as many of the longest bodies of clients, and for at least
-    /// one body of `longest` bytes.
+    /// one body of `longest` bytes; and for as much that is decoded, but for any one request of a client and as many of
+    /// the usual size as there are places in any case.
     pub(crate) fn new(limits: &Limits, longest: usize) -> Self {
-        let units = units(limits.max_body_bytes).saturating_mul(limits.max_in_flight).max(units(longest));
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let each = |bytes: usize| units(bytes).saturating_mul(limits.max_in_flight);
+        let dense = units(limits.max_body_bytes).saturating_mul(COPIES * DECODED_TIMES);
         Self {
-            bodies: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-            requests: Arc::new(Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            bodies: semaphore(each(limits.max_body_bytes).max(units(longest))),
+            requests: semaphore(limits.max_in_flight),
+            decoded: semaphore(each(limits.max_body_bytes.max(USUAL_BYTES)).max(dense)),
         }
     }
 
@@ -51,9 +63,15 @@ impl Door {
     pub(crate) fn admit(&self) -> Result<Permit, RefusedFor> {
         self.requests.clone().try_acquire_owned().map_err(|_| RefusedFor::InFlight)
     }
+
+    /// Reserves the memory that a decoded request takes.
+    pub(crate) fn hold(&self, request: &RankRequest) -> Result<Permit, RefusedFor> {
+        let units = u32::try_from(units(COPIES * request.memory())).map_err(|_| RefusedFor::Bodies)?;
+        self.decoded.clone().try_acquire_many_owned(units).map_err(|_| RefusedFor::Bodies)
+    }
 }
 
-/// Memory reserved for a body: what of it has arrived, rounded up to a unit.
+/// Memory reserved, rounded up to a unit: for a body what of it has arrived.
 #[derive(Debug)]
 pub(crate) struct Room(Permit);
 
@@ -77,6 +95,8 @@ fn units(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use shared_model::wire::json::{self, JsonLimits};
+
     use super::*;
 
     fn door() -> Door {
@@ -133,6 +153,31 @@ mod tests {
         let _arrived = room(&door, 4097).expect("room");
         assert_eq!(door.room_for_body(4096).expect_err("no room"), RefusedFor::Bodies);
         assert!(door.room_for_body(3072).is_ok());
+    }
+
+    #[test]
+    fn what_is_decoded_is_bounded_by_its_sum_and_not_by_its_number() {
+        let door = door();
+        let decoded = |body: &str| json::decode(body.as_bytes(), &JsonLimits::default()).expect("a request").request;
+        let numbers = vec!["1"; 2000].join(",");
+        let dense = decoded(&format!(r#"{{"model":"m","candidates":["a"],"user":{{"x":[{numbers}]}}}}"#));
+        let usual = decoded(r#"{"model":"m","candidates":["a","b"]}"#);
+        let mut held: Vec<_> = (0..3).map(|_| door.hold(&dense).expect("room for three")).collect();
+        assert_eq!(door.hold(&dense).expect_err("and not for four"), RefusedFor::Bodies);
+        let _usual = door.hold(&usual).expect("there is for a usual one");
+        held.pop();
+        let _again = door.hold(&dense).expect("there is again");
+    }
+
+    #[test]
+    fn usual_requests_have_room_however_short_bodies_must_be() {
+        let limits = Limits { max_in_flight: 200, max_body_bytes: 1024, ..Limits::default() };
+        let door = Door::new(&limits, 1024);
+        let ids: Vec<String> = (0..100).map(|i| format!(r#""m{i}""#)).collect();
+        let body = format!(r#"{{"model":"m","candidates":[{}]}}"#, ids.join(","));
+        let request = json::decode(body.as_bytes(), &JsonLimits::default()).expect("a request").request;
+        let held: Result<Vec<_>, _> = (0..200).map(|_| door.hold(&request)).collect();
+        held.expect("room for as many as there are places");
     }
 
     #[test]

@@ -54,8 +54,10 @@ pub(crate) async fn unpack(packed: &[u8], limit: usize, room: &mut Room) -> Resu
     let mut rest = MultiGzDecoder::new(packed);
     loop {
         let before = unpacked.len();
-        room.grow_to(packed.len() + before + STRIDE_BYTES)?;
-        let read = rest.by_ref().take(STRIDE_BYTES as u64).read_to_end(&mut unpacked);
+        // One more than the limit shows that there is more.
+        let stride = STRIDE_BYTES.min(limit + 1 - before);
+        room.grow_to(packed.len() + before + stride)?;
+        let read = rest.by_ref().take(stride as u64).read_to_end(&mut unpacked);
         read.map_err(|e| Problem::Malformed { reason: format!("the body is not gzip: {e}") })?;
         if unpacked.len() > limit {
             return Err(Problem::BodyTooLong { limit });
@@ -162,6 +164,13 @@ mod tests {
         let mut room = door.room_for_body(1).expect("room");
         let refused = unpack(&packed(&[0; 1 << 20]), 1 << 20, &mut room).await;
         assert!(matches!(refused, Err(Problem::Overloaded { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_small_door_has_room_for_what_is_short() {
+        let limits = Limits { max_in_flight: 2, max_body_bytes: 1024, ..Limits::default() };
+        let mut room = Door::new(&limits, 0).room_for_body(1).expect("room");
+        assert_eq!(unpack(&packed(b"{}"), 1024, &mut room).await.expect("gzip"), "{}");
     }
 
     #[tokio::test]

@@ -45,6 +45,7 @@ where
     let _place = site.door.admit()?;
     let Escalation { request, stamp, from, why, remaining_us, part } =
         from_cbor(&body.bytes).map_err(|e| Problem::Malformed { reason: e.to_string() })?;
+    let _room = site.door.hold(&request)?;
     drop(body);
     if from >= site.tier {
         return Err(fault("from", "is not a tier below this one"));

@@ -37,6 +37,7 @@ where
     let json_limits = JsonLimits { max_depth: site.limits.max_json_depth, ..JsonLimits::default() };
     // `relevant` is of request files; a client that sends it is warned of an unknown field.
     let Decoded { mut request, warnings, relevant: _ } = json::decode(&body.bytes, &json_limits).map_err(refused)?;
+    let _room = site.door.hold(&request)?;
     drop(body);
     if let Some(header) = &site.clients.geo_header {
         geo::fill(&mut request.context, &arrival.head.headers, header);

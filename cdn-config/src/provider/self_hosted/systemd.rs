@@ -12,6 +12,9 @@ const FILES_BESIDE: usize = 1_024;
 const AFTER_DRAIN_SECS: u64 = 5;
 /// What a connection may hold while it is idle: TLS and HTTP/2 state, buffers.
 const CONNECTION_KIB: usize = 64;
+/// What a tier has for a decoded request at least, and how many of the longest bodies' memory for all (`front`'s door).
+const USUAL_BYTES: usize = 32 << 10;
+const LEAST_DECODED: usize = 112;
 /// The code of the worker, bundles and catalogs, the allocator's slack.
 const RESIDENT_MIB: usize = 1_024;
 
@@ -72,8 +75,9 @@ fn memory(site: &Site<'_>) -> String {
         return format!("# {why}\nMemoryMax=80%");
     };
     let limits = config.limits();
-    // A body, and what is decoded from it.
-    let requests = (2 * limits.max_in_flight() * limits.max_body_bytes()).div_ceil(1 << 20);
+    let (in_flight, body) = (limits.max_in_flight(), limits.max_body_bytes());
+    let decoded = (in_flight * body.max(USUAL_BYTES)).max(LEAST_DECODED * body);
+    let requests = (in_flight * body + decoded).div_ceil(1 << 20);
     let connections = (connections(config) * CONNECTION_KIB).div_ceil(1 << 10);
     format!(
         "# In MiB: guests, while bundles are swapped, {guests}, answers kept {cache}, requests {requests}, connections {connections}, code and bundles {RESIDENT_MIB}.\n\

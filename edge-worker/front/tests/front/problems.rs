@@ -223,6 +223,27 @@ async fn bodies_beyond_the_memory_for_them_are_429() {
 }
 
 #[tokio::test]
+async fn requests_that_take_too_much_memory_once_decoded_are_429_while_others_are_answered() {
+    let rig = Rig::with(Limits { max_body_bytes: 1 << 16, max_in_flight: 8, ..Limits::default() }).await;
+    let lists: Vec<String> = (0..7).map(|i| format!(r#""{i}":[{}]"#, vec!["1"; 4096].join(","))).collect();
+    let dense = |model| format!(r#"{{"model":"{model}","candidates":["a"],"user":{{{}}}}}"#, lists.join(","));
+    let client = rig.http2().await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(client.another().await.start(post(RANK, &dense("held"))));
+    }
+    rig.probe.held(3).await;
+    rig.rank(&dense("movies")).await.is_problem(429, "overloaded");
+    assert_eq!(rig.metric("edge_refused_total{reason=\"bodies\"}").await, 1.0);
+    assert_eq!(rig.rank(&asking("movies")).await.status, 200);
+    rig.probe.release(3);
+    for held in held {
+        assert_eq!(held.await.unwrap().status, 200);
+    }
+    assert_eq!(rig.rank(&dense("movies")).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_tier_without_room_is_429_with_its_own_retry_after() {
     let reply = Rig::start().await.rank(&asking("busy")).await;
     reply.is_problem(429, "overloaded");
