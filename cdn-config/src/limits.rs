@@ -80,7 +80,8 @@ pub(crate) const KEYS: &[Key] = &[
         "for a client's connection without a request; on HTTP/1.1 `header_timeout_ms` counts as well",
     )
     .clients("silent connections are closed after another time"),
-    Key::number(&BODY_TIMEOUT_MS, "for a request's body; slower: 408").clients("a body may take another time"),
+    Key::number(&BODY_TIMEOUT_MS, "for a request's body; slower: 408. Over HTTP/2 and 3 also for an answer to leave")
+        .clients("a body may take another time"),
     Key::number(&MAX_IN_FLIGHT, "most requests worked on at a time; more: 429 with `Retry-After`")
         .clients("429 comes at another load"),
     Key::number(&DEFAULT_TIMEOUT_MS, "of a request that names none; at most `max_timeout_ms`")

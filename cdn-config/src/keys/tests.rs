@@ -9,7 +9,7 @@ use crate::Config;
 use crate::example::{FULL_EDGE, FULL_ORIGIN, accepted};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rung-toml.md");
-const BEGIN: &str = "<!-- keys: written by `BLESS=1 cargo test -p cdn-config` -->\n";
+const BEGIN: &str = "<!-- keys: written by `BLESS=1 cargo test --release -p cdn-config` -->\n";
 const END: &str = "\n<!-- end of keys -->";
 
 /// The path of every key that any tier reads: found by handing in every section that is asked for, empty.
@@ -136,7 +136,10 @@ fn the_reference_page_has_the_tables_of_the_entries() {
     if env::var_os("BLESS").is_some() {
         fs::write(PAGE, expected).expect("written");
     } else {
-        assert!(shown == expected, "docs/rung-toml.md is behind the entries: BLESS=1 cargo test -p cdn-config");
+        assert!(
+            shown == expected,
+            "docs/rung-toml.md is behind the entries: BLESS=1 cargo test --release -p cdn-config"
+        );
     }
 }
 

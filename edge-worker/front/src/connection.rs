@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
-use std::pin::pin;
+use std::mem::take;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::drain::{Stage, StageWatch};
-use crate::idle::Activity;
+use crate::idle::{Activity, Leaving};
 use crate::router::MAX_HEAD_BYTES;
 
 /// Beyond this a head is refused by the protocol's own means, without a problem document.
@@ -45,7 +48,7 @@ pub(crate) struct Bounds {
     pub(crate) header_timeout: Duration,
     /// From the last answer to the next request.
     pub(crate) idle_timeout: Option<Duration>,
-    /// For an answer to leave, where the protocol leaves that to us.
+    /// For an answer to leave, where one connection has several of them.
     pub(crate) send_timeout: Duration,
     /// Requests of one client at a time on HTTP/2 and HTTP/3; what is above waits at the client.
     pub(crate) max_streams: u32,
@@ -70,7 +73,12 @@ where
             answer
         }
     });
-    let idle = activity.idle_for(bounds.idle_timeout);
+    let unused = async {
+        tokio::select! {
+            () = activity.idle_for(bounds.idle_timeout) => {}
+            () = activity.stuck_for(bounds.send_timeout) => {}
+        }
+    };
     match protocol {
         Protocol::Http1 => {
             let connection = http1::Builder::new()
@@ -78,9 +86,21 @@ where
                 .header_read_timeout(bounds.header_timeout)
                 .max_header_size(MAX_RAW_HEAD_BYTES)
                 .serve_connection(io, service);
-            until_closed(connection, idle, stage).await;
+            until_closed(connection, unused, stage).await;
         }
         Protocol::Http2 => {
+            let leaving = activity.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let bare = request.method() == Method::HEAD;
+                let (answer, leaving) = (service.call(request), leaving.clone());
+                async move {
+                    let Ok(answer) = answer.await;
+                    let (head, body) = if bare { without_body(answer) } else { answer }.into_parts();
+                    let Ok(body) = body.collect().await;
+                    let body = Sent { rest: body.to_bytes(), _leaving: leaving.leave() };
+                    Ok::<_, Infallible>(Response::from_parts(head, body))
+                }
+            });
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(bounds.max_streams)
@@ -88,12 +108,52 @@ where
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PING_TIMEOUT)
                 .serve_connection(io, service);
-            until_closed(connection, idle, stage).await;
+            until_closed(connection, unused, stage).await;
         }
     }
 }
 
-async fn until_closed<C>(connection: C, idle: impl Future<Output = ()>, mut stage: StageWatch)
+/// The answer to `HEAD`, for protocols that do not see to it: the length is told, and the body left out.
+pub(crate) fn without_body(answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let (mut head, body) = answer.into_parts();
+    // These have no body, and no length of one (RFC 9110 §8.6).
+    if !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        let length = body.size_hint().exact().unwrap_or_default();
+        head.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default())
+}
+
+/// The body of an answer over HTTP/2. The last byte is kept back until the client has room for all before it: what is
+/// handed over at once would wait, unseen, for a client that never reads.
+struct Sent {
+    rest: Bytes,
+    _leaving: Leaving,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = match self.rest.len() {
+            0 => return Poll::Ready(None),
+            1 => take(&mut self.rest),
+            more => self.rest.split_to(more - 1),
+        };
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+async fn until_closed<C>(connection: C, unused: impl Future<Output = ()>, mut stage: StageWatch)
 where
     C: GracefulConnection,
     C::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -105,7 +165,7 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        () = idle => {
+        () = unused => {
             connection.as_mut().graceful_shutdown();
             timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
         }

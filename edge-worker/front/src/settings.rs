@@ -63,7 +63,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From the last answer on a client's connection until it is closed, whatever its protocol.
     pub idle_timeout: Duration,
-    /// From the head of a request to the end of its body; a slower one is answered with 408.
+    /// From the head of a request to the end of its body; a slower one is answered with 408. Also how long an answer over
+    /// HTTP/2 or 3 may take to leave.
     pub body_timeout: Duration,
     /// Requests worked on at a time; one more is answered with 429.
     pub max_in_flight: usize,

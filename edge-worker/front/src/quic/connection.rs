@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Body;
 use super::metered::{self, Meter};
-use crate::connection::{Bounds, MAX_RAW_HEAD_BYTES};
+use crate::connection::{Bounds, MAX_RAW_HEAD_BYTES, without_body};
 use crate::drain::{Stage, StageWatch};
 use crate::idle::Activity;
 
@@ -120,14 +120,11 @@ where
     let (stream, body) = stream.split();
     let bare = request.method() == Method::HEAD;
     let response = answer(request.map(|()| Body::new(body, meter))).await;
-    timeout(bounds.send_timeout, send(stream, response, bare)).await.unwrap_or(Ok(()))
+    let response = if bare { without_body(response) } else { response };
+    timeout(bounds.send_timeout, send(stream, response)).await.unwrap_or(Ok(()))
 }
 
-async fn send<S>(
-    mut stream: RequestStream<S, Bytes>,
-    response: Response<Full<Bytes>>,
-    bare: bool,
-) -> Result<(), StreamError>
+async fn send<S>(mut stream: RequestStream<S, Bytes>, response: Response<Full<Bytes>>) -> Result<(), StreamError>
 where
     S: h3::quic::SendStream<Bytes>,
 {
@@ -139,7 +136,7 @@ where
         head.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from(body.len()));
     }
     stream.send_response(Response::from_parts(head, ())).await?;
-    if !bare && !body.is_empty() {
+    if !body.is_empty() {
         stream.send_data(body).await?;
     }
     stream.finish().await

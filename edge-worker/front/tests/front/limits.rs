@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use front::Limits;
+use http::{Method, Request};
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use shared_model::wire::Tier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -69,6 +74,34 @@ async fn a_connection_with_a_request_under_way_is_not_idle_and_a_tiers_never_is(
     for tier in tiers {
         assert_eq!(tier.send(post(RANK, "{}")).await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn over_http2_a_client_that_does_not_take_an_answer_is_let_go_though_it_asks_on() {
+    let rig = Rig::with(Limits { body_timeout: Duration::from_millis(200), ..Limits::default() }).await;
+    let popular = |method| {
+        let request = Request::builder().method(method).uri(format!("http://{}/v1/popular", rig.http));
+        request.body(Full::<Bytes>::default()).unwrap()
+    };
+    // It has room for a byte of each answer, and none once it has that.
+    let io = TokioIo::new(TcpStream::connect(rig.http).await.unwrap());
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.initial_stream_window_size(1).handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for _ in 0..5 {
+        assert_eq!(sender.send_request(popular(Method::HEAD)).await.unwrap().status(), 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let _unread = sender.send_request(popular(Method::GET)).await.unwrap();
+    let asks_on = async {
+        while sender.send_request(popular(Method::HEAD)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(TOO_LONG, asks_on).await.expect("it is let go");
+    let closed = async { while rig.metric("edge_open_connections").await > 0.0 {} };
+    timeout(TOO_LONG, closed).await.expect("the connection is closed");
+    connection.abort();
 }
 
 #[tokio::test]
