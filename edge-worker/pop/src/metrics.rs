@@ -91,6 +91,7 @@ impl ServiceMetrics {
 pub(crate) struct GuestMetrics {
     faults: Family<Cause, Counter>,
     declined: Counter,
+    late: Counter,
     instances: Gauge,
     queued: Histogram,
     ran: Histogram,
@@ -101,6 +102,7 @@ impl GuestMetrics {
         let metrics = Self::unregistered();
         registry.register("guest_traps", "Calls that a guest failed, by cause", metrics.faults.clone());
         registry.register("guest_declined", "Calls that a guest declined and is sound after", metrics.declined.clone());
+        registry.register("guest_late", "Calls that no guest was done with in time", metrics.late.clone());
         registry.register("guest_instances", "Guests that can take a call", metrics.instances.clone());
         registry.register("queue_seconds", "Waiting for a guest, in seconds", metrics.queued.clone());
         registry.register("score_seconds", "In a guest, in seconds", metrics.ran.clone());
@@ -109,8 +111,8 @@ impl GuestMetrics {
 
     pub(crate) fn unregistered() -> Self {
         let (queued, ran) = (Histogram::new(INSIDE), Histogram::new(INSIDE));
-        let (faults, declined, instances) = (Family::default(), Counter::default(), Gauge::default());
-        Self { faults, declined, instances, queued, ran }
+        let (faults, declined, late) = (Family::default(), Counter::default(), Counter::default());
+        Self { faults, declined, late, instances: Gauge::default(), queued, ran }
     }
 
     pub(crate) fn failed(&self, fault: &GuestFault) {
@@ -118,6 +120,14 @@ impl GuestMetrics {
             self.declined.inc();
         } else {
             self.faults.get_or_create(&Cause { cause: fault.cause() }).inc();
+        }
+    }
+
+    /// Nobody waits for the call any longer; `queued` if no guest has taken it.
+    pub(crate) fn late(&self, queued: Option<Duration>) {
+        self.late.inc();
+        if let Some(queued) = queued {
+            self.queued.observe(queued.as_secs_f64());
         }
     }
 
@@ -279,6 +289,19 @@ mod tests {
         let text = shown(&registry);
         assert!(text.contains("edge_guest_declined_total 1"), "{text}");
         assert!(text.contains("edge_guest_traps_total{cause=\"host\"} 1") && !text.contains("\"declined\""), "{text}");
+    }
+
+    #[test]
+    fn what_is_late_has_waited_once() {
+        let mut registry = front::metrics::registry(Tier::Edge);
+        let metrics = GuestMetrics::register(&mut registry);
+        metrics.late(Some(Duration::from_secs(1)));
+        // This one has been taken by a guest, which tells how long it waited when it is done.
+        metrics.late(None);
+        metrics.ran(Duration::ZERO, Duration::from_secs(2));
+        let text = shown(&registry);
+        assert!(text.contains("edge_guest_late_total 2"), "{text}");
+        assert!(text.contains("edge_queue_seconds_count 2") && text.contains("edge_score_seconds_count 1"), "{text}");
     }
 
     #[test]

@@ -136,7 +136,11 @@ impl Pool {
                 Verb::Resume => self.shared.idle.take_first().await,
             }
         });
-        let (slot, instance) = taken.await.map_err(|_| PoolError::Late)?.ok_or(PoolError::Full)?;
+        let Ok(taken) = taken.await else {
+            self.shared.metrics.late(Some(asked.elapsed()));
+            return Err(PoolError::Late);
+        };
+        let (slot, instance) = taken.ok_or(PoolError::Full)?;
         let guest = Guest { pool: self.shared.clone(), slot, instance: Some(instance) };
         if self.shared.is_short(&job) {
             return Ok(guest.run(&job, asked)?);
@@ -144,7 +148,10 @@ impl Pool {
         match timeout_at(until.into(), spawn_blocking(move || guest.run(&job, asked))).await {
             Ok(Ok(result)) => Ok(result?),
             // Still at it, or the runtime ends.
-            Ok(Err(_)) | Err(_) => Err(PoolError::Late),
+            Ok(Err(_)) | Err(_) => {
+                self.shared.metrics.late(None);
+                Err(PoolError::Late)
+            }
         }
     }
 }
