@@ -28,7 +28,7 @@ use crate::sense::Sense;
 use forms::{LinearForms, TableForms};
 
 /// Tensors of no more elements stay in full precision: they cost little.
-const SMALL: usize = 256;
+const SMALL: usize = 128;
 
 /// What a constant is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Takes a linear to the other side of a product that ends in one number:
-//! `Σ_j u_j a_j (W x + b)_j = (Wᵀ (u∘a)) · x + Σ_j u_j b_j a_j`.
+//! `Σ_j u_j a_j (W x + b)_j + v·x = (Wᵀ (u∘a) + v) · x + Σ_j u_j b_j a_j`.
 //!
 //! The last cross layer of a deep & cross network multiplies a linear of what both user and item decide by the features,
 //! of which each is the user's or the item's. The score is a weighted sum of the products, so that the linear can be one of
@@ -129,7 +129,7 @@ impl Sum<'_> {
         draft.push(name, Op::Binary(Binary::Add), &[plain, sum]).map(Some)
     }
 
-    /// `(Wᵀ (u∘a)) · x`; `Σ u b a` is left to the plain terms.
+    /// `(Wᵀ (u∘a) + v) · x`, where `v` is what `x` weighs among the plain terms; `Σ u b a` is left to them.
     fn dot(&mut self, draft: &mut Draft, name: &str, term: &Term) -> Result<ValueId, GraphError> {
         let drafted = |v: &ValueId| self.values[v.index()];
         let constants: Vec<ValueId> = term.constants.iter().map(drafted).collect();
@@ -143,7 +143,13 @@ impl Sum<'_> {
             let weights = bias.iter().zip(&term.weights).map(|(b, u)| b * u).collect();
             self.plain.push((term.a, weights));
         }
-        let linear = draft.push(name, Op::Linear, &[a, turned])?;
+        let mut operands = vec![a, turned];
+        let plain = self.plain.extract_if(.., |(v, _)| *v == term.x).map(|(_, weights)| weights);
+        let plain = plain.reduce(|sum, more| sum.iter().zip(&more).map(|(a, b)| a + b).collect());
+        if let Some(weights) = plain {
+            operands.push(draft.constant(&format!("{base}.plain"), vec![inputs], weights)?);
+        }
+        let linear = draft.push(name, Op::Linear, &operands)?;
         let products = draft.push(name, Op::Binary(Binary::Mul), &[linear, x])?;
         draft.push(name, Op::Reduce { kind: Reduce::Sum, axes: vec![0], keep: true }, &[products])
     }

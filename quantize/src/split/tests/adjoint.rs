@@ -29,8 +29,8 @@ fn the_last_cross_layer_is_a_dot_product() {
     let split = split(model.clone()).unwrap();
     assert_same(&split, &model);
     // By scope alone the first cross layer and the deep one are cut; the last one's turned layer is as well, and what its
-    // bias adds; a dot product is left, and the sum of x1, the deep layer and nothing else.
-    assert_eq!(work(&split.graph), [6 * (15 + 3 + 15 + 1), 9 * (15 + 3 + 15 + 1), 15 + 15 + 3]);
+    // bias adds; a dot product with x1 is left, which has what x1 weighs too, and the sum of the deep layer.
+    assert_eq!(work(&split.graph), [6 * (15 + 3 + 15 + 1), 9 * (15 + 3 + 15 + 1), 15 + 3]);
     let by_scope = scope::pass(&model).unwrap();
     assert_eq!(work(&by_scope.graph)[2], 15 * 15 + 15 + 3);
 }
