@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How well quantized variants rank beside full precision, on requests that no step of a build has seen: agreement, NDCG and
 # AUC by variant, answers and errors by class, on random and popular candidates. Builds each model's bundle three times.
-#   scripts/bench-quality.sh [--dir DIR] [--features FILE] [--models "A B"] --json FILE
+#   scripts/bench-quality.sh [--dir DIR] [--features FILE] [--models "A B"] [--json FILE]
 # DIR is laid out like ../shared/models, which it is unless said.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -19,7 +19,7 @@ Into the output folder go:
     movies.onnx                   the model: inputs as in features.toml, output `score` f32 [N]
     features.toml                 the schema (a copy of --schema, if that lies elsewhere)
     catalog.jsonl                 one item a line, raw fields; line i is vocabulary index i
-    requests.calibration.jsonl    from the training period: for activation ranges
+    requests.calibration.jsonl    from the training period: to choose bits and to check the import
     requests.gate.jsonl.gz        held-out events: to certify a gate on
     requests.eval.jsonl           other held-out events: to judge with
     golden.json                   ONNX Runtime's scores and logits of some eval requests

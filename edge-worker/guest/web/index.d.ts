@@ -73,7 +73,10 @@ export interface Agreement {
   k: number;
   /** By which path the answer came. */
   class: "edge" | "region" | "merged_region" | "merged_origin" | (string & {});
-  /** The score gap at the boundary; null when every candidate is in the answer, and where the origin decided. */
+  /**
+   * Twice the distance to the boundary, over its noise, of the candidate that is nearest so; null when every candidate is in
+   * the answer, and where the origin decided.
+   */
   margin: number | null;
   /** What the margin had to reach. */
   threshold: number | null;
@@ -85,7 +88,7 @@ export interface Answer {
   version: string;
   /** The tier that answered. */
   tier: Tier | "origin";
-  /** `w4`, `w8` or `f32`; null when it was ranked without the model. */
+  /** `w4`, `w8`, `f32`, or `tf32` and `bf16` of a GPU; null when it was ranked without the model. */
   variant: string | null;
   /** 0 is normal; 1: the tier above is gone or late; 2 to 4: no model ranked. */
   degradation: number;
@@ -95,7 +98,7 @@ export interface Answer {
   agreement: Agreement | null;
   /** Microseconds; filled in by {@link RungWorker.answer}, for the worker itself has no clock. */
   timing_us: { queue: number; score: number; upstream: number; total: number };
-  /** What was ignored in the request. */
+  /** What was ignored in the request, and what was scored with defaults. */
   warnings?: string[];
   /** When asked for. */
   explanation?: unknown;
