@@ -35,8 +35,8 @@ pub(crate) type Permit = OwnedSemaphorePermit;
 
 impl Door {
     /// A door with room for `max_in_flight` requests, for as many of the longest bodies of clients, and for at least
-    /// one body of `longest` bytes; and for as much that is decoded, but for any one request of a client and as many of
-    /// the usual size as there are places in any case.
+    /// one body of `longest` bytes. For what is decoded it has as much, and at least what any one request of a client
+    /// takes, and as many of the usual size as there are places.
     pub(crate) fn new(limits: &Limits, longest: usize) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let each = |bytes: usize| units(bytes).saturating_mul(limits.max_in_flight);
@@ -71,7 +71,7 @@ impl Door {
     }
 }
 
-/// Memory reserved, rounded up to a unit: for a body what of it has arrived.
+/// Memory reserved for a body: what of it has arrived, rounded up to a unit.
 #[derive(Debug)]
 pub(crate) struct Room(Permit);
 
