@@ -18,8 +18,8 @@ use half::f16;
 
 use super::lanes::{F32x4, LANES};
 use crate::tensor::{self, Activations, GROUP};
+use after::Turns;
 pub(crate) use after::{Activation, Join, Operand};
-use after::{Beside, Turns};
 pub(crate) use joined::{MORE, WIDE, joined};
 use layout::{Column, PANEL, PairColumn, QuadColumn};
 pub(crate) use pack::Packed as Scratch;
@@ -157,23 +157,31 @@ impl Linear {
     ) {
         let mut operands = operands.map(|of| of.map(|of| of.turns(self.outputs)));
         if matches!(self.weight, Weight::Row(_) | Weight::Row8(_)) {
-            return self.run_single(x, &mut operands, out);
+            self.sums(x, out);
+            return self.finish(&mut operands, out);
         }
         let (inputs, outputs) = (self.inputs, self.outputs);
         let whole = x.len() / inputs / ROWS * ROWS;
         let ((x, few_x), (out, few_out)) = (x.split_at(whole * inputs), out.split_at_mut(whole * outputs));
         for (x, out) in x.chunks_exact(ROWS * inputs).zip(out.chunks_exact_mut(ROWS * outputs)) {
-            let x = from_fn(|r| &x[r * inputs..][..inputs]);
-            self.block::<ROWS, 1>(x, operands.each_mut().map(|of| of.as_mut().map(Turns::next)), out, scratch);
+            self.block::<ROWS, 1>(from_fn(|r| &x[r * inputs..][..inputs]), out, scratch);
+            self.finish(&mut operands, out);
         }
         for (x, out) in few_x.chunks_exact(inputs).zip(few_out.chunks_exact_mut(outputs)) {
             // One row alone takes two panels at once: sums enough that none waits for its last addition.
-            self.block::<1, 2>([x; ROWS], operands.each_mut().map(|of| of.as_mut().map(Turns::next)), out, scratch);
+            self.block::<1, 2>([x; ROWS], out, scratch);
+            self.finish(&mut operands, out);
         }
     }
 
-    /// With the only output of each row.
-    fn run_single(&self, x: &[f32], operands: &mut [Option<Turns<'_>>; JOINS], out: &mut [f32]) {
+    /// What follows the sums of some rows.
+    fn finish(&self, operands: &mut [Option<Turns<'_>>; JOINS], out: &mut [f32]) {
+        operands.iter_mut().flatten().for_each(|of| of.join(out));
+        self.activation.apply(out);
+    }
+
+    /// The only output of each row.
+    fn sums(&self, x: &[f32], out: &mut [f32]) {
         if let Weight::Row(w) = &self.weight {
             single::sums(w, x, out);
         }
@@ -185,27 +193,14 @@ impl Linear {
             if let Some(bias) = self.bias.first() {
                 y = y + F32x4::splat(bias[0].to_array()[0]);
             }
-            for of in operands.iter_mut().flatten() {
-                y = of.join_single(y, out.len());
-            }
-            let mut y = [y];
-            self.activation.apply(&mut y);
-            y[0].store_first(out);
-            self.activation.apply_rest(out);
+            y.store_first(out);
         }
     }
 
-    /// The first `R` of the rows, `P` panels at once.
-    fn block<const R: usize, const P: usize>(
-        &self,
-        x: [&[f32]; ROWS],
-        beside: [Option<Beside<'_, R>>; JOINS],
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
+    /// The sums and the bias of the first `R` of the rows, `P` panels at once.
+    fn block<const R: usize, const P: usize>(&self, x: [&[f32]; ROWS], out: &mut [f32], scratch: &mut Scratch) {
         let (panels, whole) = (self.outputs.div_ceil(PANEL), self.outputs / PANEL);
         let (many, pairs) = (panels / P * P, layout::pair_count(self.inputs));
-        let joins = beside.each_ref().map(|of| of.as_ref().map(|of| of.panels(whole)));
         let mut rows = out.chunks_exact_mut(self.outputs);
         let mut tails: [&mut [f32]; R] = from_fn(|_| Default::default());
         let mut outs: [_; R] = from_fn(|r| {
@@ -214,25 +209,18 @@ impl Linear {
             tails[r] = tail;
             &mut panels[..whole]
         });
-        // Takes the sums of panel `p` to the outputs.
-        let mut finish = |p: usize, sums: [Column; R]| {
-            let mut y = match self.bias.get(p) {
+        let mut put = |p: usize, sums: [Column; R]| {
+            let y = match self.bias.get(p) {
                 Some(bias) => sums.map(|y| [y[0] + bias[0], y[1] + bias[1]]),
                 None => sums,
             };
-            if p >= whole {
-                return self.finish_last(y, &beside, &mut tails);
-            }
-            if let [Some(of), next] = &joins {
-                of.apply(p, &mut y);
-                if let Some(of) = next {
-                    of.apply(p, &mut y);
+            for (r, y) in y.iter().enumerate() {
+                if p < whole {
+                    let (halves, _) = outs[r][p].as_chunks_mut::<LANES>();
+                    (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
+                } else {
+                    y.iter().zip(tails[r].chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
                 }
-            }
-            self.activation.apply(y.as_flattened_mut());
-            for (y, out) in y.iter().zip(&mut outs) {
-                let (halves, _) = out[p].as_chunks_mut::<LANES>();
-                (halves[0], halves[1]) = (y[0].to_array(), y[1].to_array());
             }
         };
         match &self.weight {
@@ -242,11 +230,11 @@ impl Linear {
                 let panel = |p: usize| &w[p * self.inputs..][..self.inputs];
                 for p in (0..many).step_by(P) {
                     let sums = products::floats::<R, P>(x, from_fn(|i| panel(p + i)));
-                    sums.into_iter().enumerate().for_each(|(i, sums)| finish(p + i, sums));
+                    sums.into_iter().enumerate().for_each(|(i, sums)| put(p + i, sums));
                 }
                 for p in many..panels {
                     let [sums] = products::floats::<R, 1>(x, [panel(p)]);
-                    finish(p, sums);
+                    put(p, sums);
                 }
             }
             Weight::Int8 { q, scale, offset, max_activation } => {
@@ -257,7 +245,7 @@ impl Linear {
                     let sum = |r: usize, half: usize| {
                         s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(x.totals[0][r])
                     };
-                    finish(p, from_fn(|r| from_fn(|half| sum(r, half) * F32x4::splat(x.steps[r]))));
+                    put(p, from_fn(|r| from_fn(|half| sum(r, half) * F32x4::splat(x.steps[r]))));
                 }
             }
             Weight::Bytes { q, scale, offset, whole, max_activation } => {
@@ -269,7 +257,7 @@ impl Linear {
                         let sum = s[half] * dots[r][half].to_f32() + m[half] * F32x4::splat(totals[r]);
                         sum * F32x4::splat(steps[r]) + whole[half] * F32x4::splat(lows[r])
                     };
-                    finish(p, from_fn(|r| from_fn(|half| sum(r, half))));
+                    put(p, from_fn(|r| from_fn(|half| sum(r, half))));
                 }
             }
             Weight::Int4 { q, scale, min } => {
@@ -287,28 +275,9 @@ impl Linear {
                         };
                         sums = from_fn(|r| from_fn(|half| sums[r][half] + sum(r, half)));
                     }
-                    finish(p, from_fn(|r| sums[r].map(|sum| sum * F32x4::splat(x.steps[r]))));
+                    put(p, from_fn(|r| sums[r].map(|sum| sum * F32x4::splat(x.steps[r]))));
                 }
             }
-        }
-        self.activation.apply_rest(out);
-    }
-
-    /// The outputs of a panel that has more than are left.
-    #[inline(never)]
-    fn finish_last<const R: usize>(
-        &self,
-        mut y: [Column; R],
-        beside: &[Option<Beside<'_, R>>; JOINS],
-        outs: &mut [&mut [f32]; R],
-    ) {
-        let first = self.outputs / PANEL * PANEL;
-        for of in beside.iter().flatten() {
-            of.apply_last(first, &mut y);
-        }
-        self.activation.apply(y.as_flattened_mut());
-        for (y, out) in y.iter().zip(outs) {
-            y.iter().zip(out.chunks_mut(LANES)).for_each(|(y, out)| y.store_first(out));
         }
     }
 }

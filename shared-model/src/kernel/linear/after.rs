@@ -1,7 +1,8 @@
-//! What follows the sums of a layer while they are in registers: other values, then an activation.
+//! What follows the sums of a layer: other values, then an activation, row by row over outputs just written. They are
+//! in the first cache then, and an engine that keeps little in registers across a loop loses nothing by that.
 
-use super::layout::{Column, PANEL};
-use crate::kernel::lanes::{F32x4, LANES};
+use crate::kernel::elements::{in_place, onto};
+use crate::kernel::lanes::LANES;
 use crate::kernel::{math, turns};
 
 /// The last thing a layer does.
@@ -29,20 +30,6 @@ pub(crate) struct Operand<'a> {
     pub(crate) join: Join,
     pub(crate) data: &'a [f32],
     pub(crate) rows_each: usize,
-}
-
-/// The rows of an operand beside some rows of outputs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Beside<'a, const R: usize> {
-    join: Join,
-    rows: [&'a [f32]; R],
-}
-
-/// The same in panels, as far as they are whole.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Panels<'a, const R: usize> {
-    join: Join,
-    rows: [&'a [[f32; PANEL]]; R],
 }
 
 impl<'a> Operand<'a> {
@@ -77,76 +64,32 @@ impl<'a> Turns<'a> {
         row
     }
 
-    /// Beside the next rows of outputs.
-    pub(super) fn next<const R: usize>(&mut self) -> Beside<'a, R> {
-        Beside { join: self.of.join, rows: std::array::from_fn(|_| self.row()) }
-    }
-
-    /// Joins the only outputs of the next rows, so many of which there are.
-    pub(super) fn join_single(&mut self, y: F32x4, rows: usize) -> F32x4 {
-        let x = F32x4::load(&std::array::from_fn(|r| if r < rows { self.row()[0] } else { 0.0 }));
+    /// Joins the next rows of outputs.
+    pub(super) fn join(&mut self, out: &mut [f32]) {
+        let out = out.chunks_exact_mut(self.width);
         match self.of.join {
-            Join::Add => y + x,
-            Join::Multiply => y * x,
-        }
-    }
-}
-
-impl<'a, const R: usize> Beside<'a, R> {
-    /// The first panels, so many.
-    #[inline(always)]
-    pub(super) fn panels(&self, count: usize) -> Panels<'a, R> {
-        Panels { join: self.join, rows: self.rows.map(|row| &row.as_chunks::<PANEL>().0[..count]) }
-    }
-
-    /// Joins the outputs from `first` on, which are less than a panel.
-    pub(super) fn apply_last(&self, first: usize, y: &mut [Column; R]) {
-        let rows = self.rows.map(|row| row[first..].chunks(LANES));
-        let x = rows.map(|mut row| [(); 2].map(|()| F32x4::load_first(row.next().unwrap_or_default())));
-        self.join.apply(y.as_flattened_mut(), x.as_flattened());
-    }
-}
-
-impl<const R: usize> Panels<'_, R> {
-    /// Joins the outputs of panel `p`.
-    #[inline(always)]
-    pub(super) fn apply(&self, p: usize, y: &mut [Column; R]) {
-        let halves = |row: &[[f32; PANEL]]| {
-            let (halves, _) = row[p].as_chunks();
-            [F32x4::load(&halves[0]), F32x4::load(&halves[1])]
-        };
-        self.join.apply(y.as_flattened_mut(), self.rows.map(halves).as_flattened());
-    }
-}
-
-impl Join {
-    /// Joins as many numbers to `y`.
-    #[inline(always)]
-    pub(super) fn apply(self, y: &mut [F32x4], x: &[F32x4]) {
-        match self {
-            Self::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = *y + *x),
-            Self::Multiply => y.iter_mut().zip(x).for_each(|(y, x)| *y = *y * *x),
+            Join::Add => out.for_each(|out| onto(self.row(), out, |y, x| y + x)),
+            Join::Multiply => out.for_each(|out| onto(self.row(), out, |y, x| y * x)),
         }
     }
 }
 
 impl Activation {
-    /// What can be done in registers.
-    #[inline(always)]
-    pub(super) fn apply(self, y: &mut [F32x4]) {
+    pub(super) fn apply(self, out: &mut [f32]) {
         match self {
-            Self::None | Self::Gelu => {}
-            Self::Relu => y.iter_mut().for_each(|y| *y = y.relu()),
-            Self::Leaky(slope) => y.iter_mut().for_each(|y| *y = y.or_if_negative(F32x4::splat(slope) * *y)),
-        }
-    }
-
-    /// The rest, over outputs just written.
-    pub(super) fn apply_rest(self, out: &mut [f32]) {
-        if self == Self::Gelu {
-            let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
-            turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
-            rest.iter_mut().for_each(|y| *y = math::gelu(*y));
+            Self::None => {}
+            Self::Relu => in_place(out, |y| if y <= 0.0 { 0.0 } else { y }),
+            // The larger of two is one instruction. Times 0 it would differ for an infinity.
+            Self::Leaky(slope) if slope <= 1.0 && slope != 0.0 => in_place(out, |y| {
+                let less = slope * y;
+                if y < less { less } else { y }
+            }),
+            Self::Leaky(slope) => in_place(out, |y| if y < 0.0 { slope * y } else { y }),
+            Self::Gelu => {
+                let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+                turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
+                rest.iter_mut().for_each(|y| *y = math::gelu(*y));
+            }
         }
     }
 }

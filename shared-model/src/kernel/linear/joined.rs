@@ -2,7 +2,7 @@
 //! stays near.
 
 use super::after::{Activation, Join, Operand};
-use crate::kernel::elements::{each_two, in_place, onto};
+use crate::kernel::elements::each_two;
 
 /// Values that can join the first two.
 pub(crate) const MORE: usize = 2;
@@ -19,24 +19,14 @@ pub(crate) fn joined(
 ) {
     let join = second.join;
     let [mut first, mut second] = [first, second].map(|of| of.turns(width));
-    let mut more = more.map(|of| of.map(|of| (of.join, of.turns(width))));
+    let mut more = more.map(|of| of.map(|of| of.turns(width)));
     for out in out.chunks_exact_mut(width) {
         let (a, b) = (first.row(), second.row());
         match join {
             Join::Add => each_two(a, b, out, |a, b| a + b),
             Join::Multiply => each_two(a, b, out, |a, b| a * b),
         }
-        for (join, of) in more.iter_mut().flatten() {
-            match join {
-                Join::Add => onto(of.row(), out, |y, x| y + x),
-                Join::Multiply => onto(of.row(), out, |y, x| y * x),
-            }
-        }
-        match activation {
-            Activation::Relu => in_place(out, |y| if y <= 0.0 { 0.0 } else { y }),
-            Activation::Leaky(slope) => in_place(out, |y| if y < 0.0 { slope * y } else { y }),
-            Activation::None | Activation::Gelu => {}
-        }
+        more.iter_mut().flatten().for_each(|of| of.join(out));
+        activation.apply(out);
     }
-    activation.apply_rest(out);
 }
