@@ -20,6 +20,18 @@ pub(super) fn each_longer<T>(mut elements: impl Iterator<Item = T>, mut f: impl 
     while turn(&mut elements, &mut f) && turn(&mut elements, &mut f) {}
 }
 
+/// The same in turns of two, for what is much by itself.
+#[inline(always)]
+pub(super) fn each_large<T>(mut elements: impl Iterator<Item = T>, mut f: impl FnMut(T)) {
+    while let Some(element) = elements.next() {
+        f(element);
+        match elements.next() {
+            Some(element) => f(element),
+            None => return,
+        }
+    }
+}
+
 /// Whether there may be more.
 #[inline(always)]
 fn turn<T>(elements: &mut impl Iterator<Item = T>, f: &mut impl FnMut(T)) -> bool {

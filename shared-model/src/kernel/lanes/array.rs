@@ -119,8 +119,20 @@ impl I32x4 {
     }
 
     #[inline(always)]
-    pub(crate) fn max(self, other: Self) -> Self {
-        Self(from_fn(|i| self.0[i].max(other.0[i])))
+    pub(crate) fn max_unsigned(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].cast_unsigned().max(other.0[i].cast_unsigned()).cast_signed()))
+    }
+
+    /// All bits one place up.
+    #[inline(always)]
+    pub(crate) fn doubled(self) -> Self {
+        Self(self.0.map(|x| x << 1))
+    }
+
+    /// All bits one place down.
+    #[inline(always)]
+    pub(crate) fn halved(self) -> Self {
+        Self(self.0.map(|x| (x.cast_unsigned() >> 1).cast_signed()))
     }
 
     /// In each lane the low 16 bits of both, those of `high` above.

@@ -134,8 +134,20 @@ impl I32x4 {
     }
 
     #[inline(always)]
-    pub(crate) fn max(self, other: Self) -> Self {
-        Self(arch::i32x4_max(self.0, other.0))
+    pub(crate) fn max_unsigned(self, other: Self) -> Self {
+        Self(arch::u32x4_max(self.0, other.0))
+    }
+
+    /// All bits one place up.
+    #[inline(always)]
+    pub(crate) fn doubled(self) -> Self {
+        Self(arch::i32x4_shl(self.0, 1))
+    }
+
+    /// All bits one place down.
+    #[inline(always)]
+    pub(crate) fn halved(self) -> Self {
+        Self(arch::u32x4_shr(self.0, 1))
     }
 
     /// In each lane the low 16 bits of both, those of `high` above.

@@ -22,8 +22,11 @@ impl Row8 {
         let Scales { inverses, steps } = pack::scales(x, self.max_activation);
         let mut dots = [I32x4::splat(0); ROWS];
         // No part of the exact sum is larger than the whole may be, so its parts may be added in any order.
-        let totals = pack::round(x, inverses, |c, rows| {
-            dots = from_fn(|r| dots[r] + rows[r].as_pairs().dot(self.q[c]));
+        let mut q = self.q.iter();
+        let totals = pack::round(x, inverses, |rows| {
+            if let Some(q) = q.next() {
+                dots = from_fn(|r| dots[r] + rows[r].as_pairs().dot(*q));
+            }
         });
         let dots = F32x4::load(&pack::sum_each(dots).map(|dot| dot as f32));
         let [scale, offset] = [self.scale, self.offset].map(F32x4::splat);
