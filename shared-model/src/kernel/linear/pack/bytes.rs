@@ -39,11 +39,12 @@ impl Packed {
             }
         }
         let (low, inverse) = (lows.map(F32x4::splat), inverses.map(F32x4::splat));
-        let zero = I32x4::splat(ROUNDER.to_bits().cast_signed());
-        let rounded = |x: F32x4, r: usize| ((x - low[r]) * inverse[r] + F32x4::splat(ROUNDER)).to_bits() - zero;
-        let mut sums = [I32x4::splat(0); ROWS];
+        // Above the bits of `ROUNDER`, of which the low byte is 0.
+        let nothing = ROUNDER.to_bits().cast_signed();
+        let rounded = |x: F32x4, r: usize| ((x - low[r]) * inverse[r] + F32x4::splat(ROUNDER)).to_bits();
+        let mut sums = [I32x4::splat(nothing.wrapping_mul(-(quads.len() as i32))); ROWS];
         let whole = x.map(|row| row[..inputs].as_chunks::<LANES>().0);
-        turns::each(quads.iter_mut().enumerate().take(whole[0].len()), |(q, quad)| {
+        turns::each_large(quads.iter_mut().enumerate().take(whole[0].len()), |(q, quad)| {
             let rows: [I32x4; ROWS] = from_fn(|r| rounded(F32x4::load(&whole[r][q]), r));
             sums = from_fn(|r| sums[r] + rows[r]);
             *quad = rows.map(I32x4::splat_bytes);
@@ -52,7 +53,7 @@ impl Packed {
         if let (Some(quad), false) = (quads.last_mut(), rest[0].is_empty()) {
             let rows = from_fn(|r| {
                 let mut lanes = rounded(F32x4::load_first(rest[r]), r).to_array();
-                lanes[rest[r].len()..].fill(0);
+                lanes[rest[r].len()..].fill(nothing);
                 I32x4::load(&lanes)
             });
             sums = from_fn(|r| sums[r] + rows[r]);
