@@ -40,6 +40,16 @@ pub(super) fn onto(x: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
     rest.iter_mut().zip(x_rest).for_each(|(y, &x)| *y = f(*y, x));
 }
 
+/// `out[i] = f(out[i], a[i], b[i])`
+pub(super) fn onto_two(a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32, f32) -> f32) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<BLOCK>(), b.as_chunks::<BLOCK>());
+    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+    for ((out, a), b) in blocks.iter_mut().zip(a).zip(b) {
+        out.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(*y, a, b));
+    }
+    rest.iter_mut().zip(a_rest).zip(b_rest).for_each(|((y, &a), &b)| *y = f(*y, a, b));
+}
+
 /// `out[i] = f(out[i])`
 pub(super) fn in_place(out: &mut [f32], f: impl Fn(f32) -> f32) {
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();

@@ -18,7 +18,7 @@ use half::f16;
 
 use super::lanes::{F32x4, LANES};
 use crate::tensor::{self, Activations, GROUP};
-use after::Turns;
+use after::follow;
 pub(crate) use after::{Activation, Join, Operand};
 pub(crate) use joined::{MORE, WIDE, joined};
 use layout::{Column, PANEL, PairColumn, QuadColumn};
@@ -158,26 +158,20 @@ impl Linear {
         let mut operands = operands.map(|of| of.map(|of| of.turns(self.outputs)));
         if matches!(self.weight, Weight::Row(_) | Weight::Row8(_)) {
             self.sums(x, out);
-            return self.finish(&mut operands, out);
+            return follow(&mut operands, self.activation, out);
         }
         let (inputs, outputs) = (self.inputs, self.outputs);
         let whole = x.len() / inputs / ROWS * ROWS;
         let ((x, few_x), (out, few_out)) = (x.split_at(whole * inputs), out.split_at_mut(whole * outputs));
         for (x, out) in x.chunks_exact(ROWS * inputs).zip(out.chunks_exact_mut(ROWS * outputs)) {
             self.block::<ROWS, 1>(from_fn(|r| &x[r * inputs..][..inputs]), out, scratch);
-            self.finish(&mut operands, out);
+            follow(&mut operands, self.activation, out);
         }
         for (x, out) in few_x.chunks_exact(inputs).zip(few_out.chunks_exact_mut(outputs)) {
             // One row alone takes two panels at once: sums enough that none waits for its last addition.
             self.block::<1, 2>([x; ROWS], out, scratch);
-            self.finish(&mut operands, out);
+            follow(&mut operands, self.activation, out);
         }
-    }
-
-    /// What follows the sums of some rows.
-    fn finish(&self, operands: &mut [Option<Turns<'_>>; JOINS], out: &mut [f32]) {
-        operands.iter_mut().flatten().for_each(|of| of.join(out));
-        self.activation.apply(out);
     }
 
     /// The only output of each row.

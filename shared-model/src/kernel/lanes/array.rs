@@ -57,23 +57,6 @@ impl F32x4 {
         Self(self.0.map(f32::sqrt))
     }
 
-    /// `self <= 0 ? 0 : self`
-    #[inline(always)]
-    pub(crate) fn relu(self) -> Self {
-        Self(self.0.map(|x| if x <= 0.0 { 0.0 } else { x }))
-    }
-
-    /// `self < 0 ? other : self`
-    #[inline(always)]
-    pub(crate) fn or_if_negative(self, other: Self) -> Self {
-        self.with(other, |a, b| if a < 0.0 { b } else { a })
-    }
-
-    #[inline(always)]
-    pub(crate) fn abs(self) -> Self {
-        Self(self.0.map(f32::abs))
-    }
-
     #[inline(always)]
     pub(crate) fn from_bits(bits: I32x4) -> Self {
         Self(bits.0.map(|x| f32::from_bits(x.cast_unsigned())))

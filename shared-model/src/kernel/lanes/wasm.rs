@@ -70,23 +70,6 @@ impl F32x4 {
         Self(arch::f32x4_sqrt(self.0))
     }
 
-    /// `self <= 0 ? 0 : self`
-    #[inline(always)]
-    pub(crate) fn relu(self) -> Self {
-        Self(arch::v128_andnot(self.0, arch::f32x4_le(self.0, arch::f32x4_splat(0.0))))
-    }
-
-    /// `self < 0 ? other : self`
-    #[inline(always)]
-    pub(crate) fn or_if_negative(self, other: Self) -> Self {
-        Self(arch::v128_bitselect(other.0, self.0, arch::f32x4_lt(self.0, arch::f32x4_splat(0.0))))
-    }
-
-    #[inline(always)]
-    pub(crate) fn abs(self) -> Self {
-        Self(arch::f32x4_abs(self.0))
-    }
-
     #[inline(always)]
     pub(crate) fn to_bits(self) -> I32x4 {
         I32x4(self.0)

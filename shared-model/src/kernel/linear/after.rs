@@ -1,7 +1,7 @@
 //! What follows the sums of a layer: other values, then an activation, row by row over outputs just written. They are
 //! in the first cache then, and an engine that keeps little in registers across a loop loses nothing by that.
 
-use crate::kernel::elements::{in_place, onto};
+use crate::kernel::elements::{in_place, onto, onto_two};
 use crate::kernel::lanes::LANES;
 use crate::kernel::{math, turns};
 
@@ -65,7 +65,7 @@ impl<'a> Turns<'a> {
     }
 
     /// Joins the next rows of outputs.
-    pub(super) fn join(&mut self, out: &mut [f32]) {
+    fn join(&mut self, out: &mut [f32]) {
         let out = out.chunks_exact_mut(self.width);
         match self.of.join {
             Join::Add => out.for_each(|out| onto(self.row(), out, |y, x| y + x)),
@@ -74,22 +74,48 @@ impl<'a> Turns<'a> {
     }
 }
 
+/// Joins values to rows of outputs, in this order, and activates those.
+pub(super) fn follow<const N: usize>(operands: &mut [Option<Turns<'_>>; N], activation: Activation, out: &mut [f32]) {
+    match activation {
+        Activation::Relu => join(operands, out, |y| if y <= 0.0 { 0.0 } else { y }),
+        // The larger of two is one instruction. Times 0 it would differ for an infinity.
+        Activation::Leaky(slope) if slope <= 1.0 && slope != 0.0 => join(operands, out, |y| {
+            let less = slope * y;
+            if y < less { less } else { y }
+        }),
+        _ => {
+            join(operands, out, |y| y);
+            activation.apply(out);
+        }
+    }
+}
+
+/// Joins values and takes what comes of it through `f`, in one pass where they are added.
+fn join<const N: usize>(operands: &mut [Option<Turns<'_>>; N], out: &mut [f32], f: impl Fn(f32) -> f32) {
+    let adds = |of: &Turns<'_>| of.of.join == Join::Add;
+    match operands.as_mut_slice() {
+        [Some(a), Some(b)] if adds(a) && adds(b) => {
+            let out = out.chunks_exact_mut(a.width);
+            out.for_each(|out| onto_two(a.row(), b.row(), out, |y, a, b| f(y + a + b)));
+        }
+        operands => {
+            operands.iter_mut().flatten().for_each(|of| of.join(out));
+            in_place(out, f);
+        }
+    }
+}
+
 impl Activation {
-    pub(super) fn apply(self, out: &mut [f32]) {
+    /// Over outputs that nothing joins.
+    fn apply(self, out: &mut [f32]) {
         match self {
-            Self::None => {}
-            Self::Relu => in_place(out, |y| if y <= 0.0 { 0.0 } else { y }),
-            // The larger of two is one instruction. Times 0 it would differ for an infinity.
-            Self::Leaky(slope) if slope <= 1.0 && slope != 0.0 => in_place(out, |y| {
-                let less = slope * y;
-                if y < less { less } else { y }
-            }),
             Self::Leaky(slope) => in_place(out, |y| if y < 0.0 { slope * y } else { y }),
             Self::Gelu => {
                 let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
                 turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
                 rest.iter_mut().for_each(|y| *y = math::gelu(*y));
             }
+            Self::None | Self::Relu => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Values that join one another as they join a layer's outputs, without a layer: row by row, so that what is between
 //! stays near.
 
-use super::after::{Activation, Join, Operand};
+use super::after::{Activation, Join, Operand, follow};
 use crate::kernel::elements::each_two;
 
 /// Values that can join the first two.
@@ -26,7 +26,6 @@ pub(crate) fn joined(
             Join::Add => each_two(a, b, out, |a, b| a + b),
             Join::Multiply => each_two(a, b, out, |a, b| a * b),
         }
-        more.iter_mut().flatten().for_each(|of| of.join(out));
-        activation.apply(out);
+        follow(&mut more, activation, out);
     }
 }

@@ -218,16 +218,40 @@ fn an_activation_has_the_bits_of_one_afterwards() {
     for (rows, outputs) in (1..7).flat_map(|rows| (1..19).map(move |outputs| (rows, outputs))) {
         let (weight, x) = (numbers.any(outputs * 9), numbers.any(rows * 9));
         let want = reference::linear_f32(9, &weight, None, &x);
-        for (activation, f) in [
-            (Activation::Relu, (|y| if y <= 0.0 { 0.0 } else { y }) as fn(f32) -> f32),
-            (Activation::Leaky(0.3), |y| if y < 0.0 { 0.3 * y } else { y }),
-        ] {
+        for activation in activations() {
             let mut got = vec![0.0; rows * outputs];
             let layer = Linear::f32(9, outputs, &weight, None).then(activation);
             layer.run(&x, [None; JOINS], &mut got, &mut Scratch::default());
-            let want: Vec<f32> = want.iter().map(|&y| f(y)).collect();
+            let want: Vec<f32> = want.iter().map(|&y| activated(activation, y)).collect();
             assert_same(&got, &want, &format!("{activation:?}, {rows} x {outputs}"));
         }
+    }
+}
+
+/// All but Gelu, with slopes around each border.
+fn activations() -> impl Iterator<Item = Activation> {
+    let leaky = [-2.0, -0.0, 0.0, 0.3, 1.0, 1.5].map(Activation::Leaky);
+    [Activation::None, Activation::Relu].into_iter().chain(leaky)
+}
+
+fn activated(activation: Activation, y: f32) -> f32 {
+    match activation {
+        Activation::None => y,
+        Activation::Relu => {
+            if y <= 0.0 {
+                0.0
+            } else {
+                y
+            }
+        }
+        Activation::Leaky(slope) => {
+            if y < 0.0 {
+                slope * y
+            } else {
+                y
+            }
+        }
+        Activation::Gelu => math::gelu(y),
     }
 }
 
@@ -235,19 +259,20 @@ fn an_activation_has_the_bits_of_one_afterwards() {
 fn what_joins_has_the_bits_of_steps_afterwards() {
     let mut numbers = Numbers::new();
     for (rows, outputs) in
-        [1, 2, 3, 4, 6, 9, 12].into_iter().flat_map(|rows| (1..19).map(move |outputs| (rows, outputs)))
+        [1, 2, 3, 4, 6, 9, 12].into_iter().flat_map(|rows| (1..19).chain([32, 67]).map(move |outputs| (rows, outputs)))
     {
         let (weight, x) = (numbers.usual(outputs * 9), numbers.usual(rows * 9));
         let sums = reference::linear_f32(9, &weight, None, &x);
         // A row each, one for every three, the same few over and over, one for all.
         for (rows_each, of) in [(1, rows), (3, rows.div_ceil(3)), (1, 3), (1, 1)] {
             let data = [(); 2].map(|()| numbers.any(of * outputs));
-            for joins in [[Join::Add, Join::Add], [Join::Multiply, Join::Add], [Join::Add, Join::Multiply]] {
+            let joins = [[Join::Add, Join::Add], [Join::Multiply, Join::Add], [Join::Add, Join::Multiply]];
+            for (joins, activation) in joins.into_iter().flat_map(|joins| activations().map(move |of| (joins, of))) {
                 for count in 1..=JOINS {
                     let operands =
                         from_fn(|i| (i < count).then(|| Operand { join: joins[i], data: &data[i], rows_each }));
                     let mut got = vec![0.0; rows * outputs];
-                    let layer = Linear::f32(9, outputs, &weight, None).then(Activation::Relu);
+                    let layer = Linear::f32(9, outputs, &weight, None).then(activation);
                     layer.run(&x, operands, &mut got, &mut Scratch::default());
                     let mut want = sums.clone();
                     for (i, want) in want.iter_mut().enumerate() {
@@ -255,9 +280,9 @@ fn what_joins_has_the_bits_of_steps_afterwards() {
                             let other = data[i / outputs / rows_each % of * outputs + i % outputs];
                             *want = if *join == Join::Add { *want + other } else { *want * other };
                         }
-                        *want = if *want <= 0.0 { 0.0 } else { *want };
+                        *want = activated(activation, *want);
                     }
-                    assert_same(&got, &want, &format!("{joins:?}, {rows} x {outputs}, {of} rows"));
+                    assert_same(&got, &want, &format!("{joins:?}, {activation:?}, {rows} x {outputs}, {of} rows"));
                 }
             }
         }
