@@ -77,20 +77,24 @@ impl<'a> Turns<'a> {
 /// Joins values to rows of outputs, in this order, and activates those.
 pub(super) fn follow<const N: usize>(operands: &mut [Option<Turns<'_>>; N], activation: Activation, out: &mut [f32]) {
     match activation {
+        Activation::None => join(operands, out, |y| y),
         Activation::Relu => join(operands, out, |y| if y <= 0.0 { 0.0 } else { y }),
         // The larger of two is one instruction. Times 0 it would differ for an infinity.
         Activation::Leaky(slope) if slope <= 1.0 && slope != 0.0 => join(operands, out, |y| {
             let less = slope * y;
             if y < less { less } else { y }
         }),
-        _ => {
+        Activation::Leaky(slope) => join(operands, out, |y| if y < 0.0 { slope * y } else { y }),
+        Activation::Gelu => {
             join(operands, out, |y| y);
-            activation.apply(out);
+            let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+            turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
+            rest.iter_mut().for_each(|y| *y = math::gelu(*y));
         }
     }
 }
 
-/// Joins values and takes what comes of it through `f`, in one pass where they are added.
+/// Joins values and takes what comes of it through `f`, in one pass where two are added.
 fn join<const N: usize>(operands: &mut [Option<Turns<'_>>; N], out: &mut [f32], f: impl Fn(f32) -> f32) {
     let adds = |of: &Turns<'_>| of.of.join == Join::Add;
     match operands.as_mut_slice() {
@@ -101,21 +105,6 @@ fn join<const N: usize>(operands: &mut [Option<Turns<'_>>; N], out: &mut [f32], 
         operands => {
             operands.iter_mut().flatten().for_each(|of| of.join(out));
             in_place(out, f);
-        }
-    }
-}
-
-impl Activation {
-    /// Over outputs that nothing joins.
-    fn apply(self, out: &mut [f32]) {
-        match self {
-            Self::Leaky(slope) => in_place(out, |y| if y < 0.0 { slope * y } else { y }),
-            Self::Gelu => {
-                let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
-                turns::each(blocks.iter_mut(), |y| *y = y.map(math::gelu));
-                rest.iter_mut().for_each(|y| *y = math::gelu(*y));
-            }
-            Self::None | Self::Relu => {}
         }
     }
 }
