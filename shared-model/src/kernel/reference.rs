@@ -49,14 +49,12 @@ pub(super) fn linear_bytes(
     let max = (i64::from(i32::MAX) / heaviest.unwrap_or(0).max(1)).min(127) as f32;
     let row = |x: &[f32]| -> Vec<f32> {
         let low = x.iter().fold(f32::INFINITY, |m, v| m.min(*v)) + 0.0;
-        let span = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v)) - low;
+        let span = x.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v)) + 0.0 - low;
         if !span.is_finite() || x.iter().any(|v| !v.is_finite()) {
             return vec![f32::NAN; scale.len()];
         }
-        let (inverse, step) = (max / span, span / max);
-        let alike = !inverse.is_finite();
-        let step = if alike { 0.0 } else { step };
-        let a: Vec<i16> = x.iter().map(|v| if alike { 0 } else { nearest((v - low) * inverse) as i16 }).collect();
+        let (inverse, step) = ((max / span).min(f32::MAX), span / max);
+        let a: Vec<i16> = x.iter().map(|v| nearest((v - low) * inverse) as i16).collect();
         let total = a.iter().map(|&a| i64::from(a)).sum::<i64>() as f32;
         let weights = q.chunks_exact(inputs).zip(scale.iter().zip(offset));
         let output = |(w, (s, m)): (&[i8], (&f32, &f32))| {
@@ -103,16 +101,12 @@ fn with_bias(mut row: Vec<f32>, bias: Option<&[f32]>) -> Vec<f32> {
 /// Rounds a row to integers of at most `max` and gives the scale back; `None` if a value is not finite.
 fn round(x: &[f32], max: f32) -> Option<(Vec<i16>, f32)> {
     let largest = x.iter().fold(0.0f32, |m, v| if v.abs() > m || v.is_nan() { v.abs() } else { m });
-    let inverse = max / largest;
     if !largest.is_finite() {
-        None
-    } else if !inverse.is_finite() {
-        // All zero, or so small that 16 bits cannot tell it from zero.
-        Some((vec![0; x.len()], 0.0))
-    } else {
-        let rounded = x.iter().map(|v| nearest((v * inverse).clamp(-max, max)) as i16).collect();
-        Some((rounded, largest / max))
+        return None;
     }
+    let inverse = (max / largest).min(f32::MAX);
+    let rounded = x.iter().map(|v| nearest((v * inverse).clamp(-max, max)) as i16).collect();
+    Some((rounded, largest / max))
 }
 
 /// The nearest integer, ties to even; |x| < 2²².

@@ -81,17 +81,17 @@ pub(super) struct Scales {
 
 #[inline(always)]
 pub(super) fn scales(x: [&[f32]; ROWS], max: f32) -> Scales {
-    let (largest, max) = (largest(x), F32x4::splat(max));
-    let (mut inverses, mut steps) = ((max / largest).to_array(), (largest / max).to_array());
-    for ((inverse, step), largest) in inverses.iter_mut().zip(&mut steps).zip(largest.to_array()) {
-        if !largest.is_finite() {
-            (*inverse, *step) = (0.0, f32::NAN);
-        } else if !inverse.is_finite() {
-            // All zero, or so small that 16 bits cannot tell it from zero.
-            (*inverse, *step) = (0.0, 0.0);
-        }
-    }
-    Scales { inverses: inverses.map(F32x4::splat), steps }
+    scales_of(largest(x), max)
+}
+
+/// Of rows of numbers as large as these.
+#[inline(always)]
+fn scales_of(largest: F32x4, max: f32) -> Scales {
+    // All zero, or so small that the quotient is beyond f32: still nothing is larger than `max` then.
+    let inverses = (F32x4::splat(max) / largest).min(F32x4::splat(f32::MAX));
+    // What is added is 0, or not a number.
+    let steps = largest / F32x4::splat(max) + largest * F32x4::zero();
+    Scales { inverses: inverses.to_array().map(F32x4::splat), steps: steps.to_array() }
 }
 
 /// The largest number of each row, signs aside; if one is not a number, that.

@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 
-use super::{Packed, ROWS, room, sum_each};
+use super::{Packed, ROWS, Scales, room, scales_of, sum_each};
 use crate::kernel::lanes::{F32x4, I8x16, I32x4, LANES, transpose};
 use crate::kernel::math::ROUNDER;
 use crate::kernel::turns;
@@ -28,17 +28,8 @@ impl Packed {
         let inputs = x[0].len();
         let quads = room(&mut self.quads, inputs.div_ceil(LANES), [I8x16::load(&[0; 16]); ROWS]);
         let (lows, spans) = spans(x);
-        let mut inverses = spans.map(|span| max / span);
-        let mut steps = spans.map(|span| span / max);
-        for (inverse, step) in inverses.iter_mut().zip(&mut steps) {
-            if !step.is_finite() {
-                (*inverse, *step) = (0.0, f32::NAN);
-            } else if !inverse.is_finite() {
-                // All alike, or as good as.
-                (*inverse, *step) = (0.0, 0.0);
-            }
-        }
-        let (low, inverse) = (lows.map(F32x4::splat), inverses.map(F32x4::splat));
+        let Scales { inverses: inverse, steps } = scales_of(spans, max);
+        let low = lows.map(F32x4::splat);
         // Above the bits of `ROUNDER`, of which the low byte is 0.
         let nothing = ROUNDER.to_bits().cast_signed();
         let rounded = |x: F32x4, r: usize| ((x - low[r]) * inverse[r] + F32x4::splat(ROUNDER)).to_bits();
@@ -65,7 +56,7 @@ impl Packed {
 
 /// The least number of each row and how far the largest is from it; not finite if a number of the row is not.
 #[inline(always)]
-fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], [f32; ROWS]) {
+fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], F32x4) {
     let row = |x: &[f32]| {
         let (chunks, rest) = x.as_chunks::<LANES>();
         let first = F32x4::splat(x[0]);
@@ -87,5 +78,5 @@ fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], [f32; ROWS]) {
     // What is added makes -0 a 0, and what is not finite not a number.
     let nothing = across(2, |a, b| a + b);
     let (low, high) = (across(0, F32x4::min) + nothing, across(1, F32x4::max) + nothing);
-    (low.to_array(), (high - low).to_array())
+    (low.to_array(), high - low)
 }
