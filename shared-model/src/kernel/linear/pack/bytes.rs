@@ -57,20 +57,15 @@ impl Packed {
 /// The least number of each row and how far the largest is from it; not finite if a number of the row is not.
 #[inline(always)]
 fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], F32x4) {
-    let row = |x: &[f32]| {
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let first = F32x4::splat(x[0]);
-        let (mut low, mut high, mut nothing) = (first, first, F32x4::zero());
-        let mut look = |x: F32x4| {
-            (low, high) = (low.min(x), high.max(x));
-            // 0, or -0, of every finite number.
-            nothing = nothing + x * F32x4::zero();
-        };
-        turns::each(chunks.iter(), |x| look(F32x4::load(x)));
-        rest.iter().for_each(|x| look(F32x4::splat(*x)));
-        [low, high, nothing]
-    };
-    let rows = x.map(row);
+    // The last of each is 0, or -0, as long as all are finite.
+    let mut rows = x.map(|x| [F32x4::splat(x[0]), F32x4::splat(x[0]), F32x4::zero()]);
+    let look = |[low, high, nothing]: [F32x4; 3], x: F32x4| [low.min(x), high.max(x), nothing + x * F32x4::zero()];
+    let whole = x.map(|row| row[..x[0].len()].as_chunks::<LANES>().0);
+    turns::each(0..whole[0].len(), |c| rows = from_fn(|r| look(rows[r], F32x4::load(&whole[r][c]))));
+    let rest = x.map(|row| row[..x[0].len()].as_chunks::<LANES>().1);
+    for i in 0..rest[0].len() {
+        rows = from_fn(|r| look(rows[r], F32x4::splat(rest[r][i])));
+    }
     let across = |i: usize, f: fn(F32x4, F32x4) -> F32x4| {
         let [a, b, c, d] = transpose(rows.map(|row| row[i]));
         f(f(a, b), f(c, d))
