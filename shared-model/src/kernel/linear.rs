@@ -218,7 +218,7 @@ impl Linear {
             }
         };
         match &self.weight {
-            Weight::Row(_) | Weight::Row8(_) => unreachable!("`run_single` takes these"),
+            Weight::Row(_) | Weight::Row8(_) => unreachable!("`sums` takes these"),
             Weight::F32(w) => {
                 let x = scratch.floats(x);
                 let panel = |p: usize| &w[p * self.inputs..][..self.inputs];

@@ -63,8 +63,10 @@ fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], F32x4) {
     let whole = x.map(|row| row[..x[0].len()].as_chunks::<LANES>().0);
     turns::each(0..whole[0].len(), |c| rows = from_fn(|r| look(rows[r], F32x4::load(&whole[r][c]))));
     let rest = x.map(|row| row[..x[0].len()].as_chunks::<LANES>().1);
-    for i in 0..rest[0].len() {
-        rows = from_fn(|r| look(rows[r], F32x4::splat(rest[r][i])));
+    if !rest[0].is_empty() {
+        // The first of the row once more where there are no more.
+        let padded = |r: usize| F32x4::load(&from_fn(|i| *rest[r].get(i).unwrap_or(&x[r][0])));
+        rows = from_fn(|r| look(rows[r], padded(r)));
     }
     let across = |i: usize, f: fn(F32x4, F32x4) -> F32x4| {
         let [a, b, c, d] = transpose(rows.map(|row| row[i]));
