@@ -4,6 +4,7 @@
 //! that is compared runs in this run, in turns, one thread each; ratios come first.
 
 mod bits;
+mod cores;
 mod cost;
 mod export;
 mod growth;
@@ -25,6 +26,7 @@ use serde_json::json;
 
 use crate::client::Error;
 use crate::rows::Row;
+use cores::OneCore;
 use model::Model;
 use peer::Peer;
 use turns::Turns;
@@ -128,6 +130,8 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Error> {
     let bench = Bench::new(options)?;
     let asked = |topic| options.only.is_empty() || options.only.contains(&topic);
     let mut rows = Vec::new();
+    // On the core that the peers have.
+    let core = OneCore::take()?;
     if asked(Topic::Speed) {
         for model in &models {
             rows.extend(speed::rows(&bench, model)?);
@@ -136,6 +140,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Error> {
     if asked(Topic::Linear) {
         rows.extend(linear::rows(&bench)?);
     }
+    drop(core);
     // Of one model, the smallest unless others are asked for.
     let one = models.first().ok_or("no model is given")?;
     if asked(Topic::Cost) {

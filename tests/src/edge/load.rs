@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::Value;
 use shared_model::variant::VariantName;
 use shared_model::wire::Tier;
 use tokio::runtime::Builder;
 
 use super::Bench;
+use super::cores::OneCore;
 use super::guest::Timed;
 use super::model::{Model, call};
 use super::turns::{Subject as _, median};
@@ -31,12 +32,8 @@ const TURN: Duration = Duration::from_millis(250);
 
 pub(super) fn rows(bench: &Bench<'_>, model: &Model) -> Result<Vec<Row>, Error> {
     eprintln!("measuring pop over HTTP");
-    let all = sched_getaffinity(None)?;
-    let (own, others) = parted(&all)?;
-    sched_setaffinity(None, &own)?;
-    let rows = measured(bench, model, others);
-    sched_setaffinity(None, &all)?;
-    rows
+    let core = OneCore::take()?;
+    measured(bench, model, core.others)
 }
 
 /// On the core of this thread, which `pop` inherits; the client is on the others.
@@ -80,17 +77,6 @@ fn measured(bench: &Bench<'_>, model: &Model, others: CpuSet) -> Result<Vec<Row>
         Row::new(&format!("pop_requests_per_core_{name}"), name, "1/s", median(rates)),
         Row::new(&format!("guest_w4_requests_per_core_{name}"), name, "1/s", median(alone)),
     ])
-}
-
-/// The first of these cores, and the others; the same where there are none.
-fn parted(all: &CpuSet) -> Result<(CpuSet, CpuSet), Error> {
-    let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).ok_or("no core to run on")?;
-    let (mut own, mut others) = (CpuSet::new(), *all);
-    own.set(first);
-    if all.count() > 1 {
-        others.unset(first);
-    }
-    Ok((own, others))
 }
 
 /// The lines of these numbers, as a client sends them that wants the edge's own answer.

@@ -7,8 +7,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
+use super::cores;
 use super::turns::Subject;
 use crate::client::Error;
 
@@ -29,7 +31,7 @@ pub(super) struct Named {
 }
 
 impl Peer {
-    /// Starts a script.
+    /// Starts a script, on the first core.
     ///
     /// # Errors
     /// It does not start, or lacks what it needs.
@@ -37,6 +39,7 @@ impl Peer {
         let mut command = Command::new(program);
         command.arg(script).envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+        cores::join_first(Pid::from_child(&child))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("a process without pipes".into()) };
         Ok(Self(Rc::new(RefCell::new(Process { child, stdin, stdout: BufReader::new(stdout) }))))
