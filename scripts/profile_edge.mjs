@@ -51,7 +51,7 @@ const { profile } = await session.post("Profiler.stop");
 
 // By what a function is for; the first that fits.
 const PARTS = [
-  ["linears: products, sums, activations", /linear6Linear|linear6single|products/],
+  ["linears: products, sums, activations", /linear6Linear|linear6single|linear5after|products/],
   ["linears: rounding of inputs", /linear4pack|try_map/],
   ["products of matrices", /matmul/],
   ["elementwise, sums, softmax", /elementwise|kernel6reduce|kernel3row|kernel4math|across/],
