@@ -1,11 +1,13 @@
 //! Escalation over the network, and what is answered when a tier is gone, late, or fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use quantize::eval::Opened;
 use rung_tests::replay::Replayer;
-use rung_tests::stack::{Builder, Stack, Which, test_bundle};
+use rung_tests::stack::{Builder, Stack, Which, noisy_test_bundle, test_bundle};
 use serde_json::{Value, json};
+use shared_model::wire::RankRequest;
 use shared_model::wire::json::{JsonLimits, decode};
 
 use crate::bundles::{bundle_with, sure_at_the_edge};
@@ -72,22 +74,43 @@ fn holds_its_claim(answer: &Value) -> Option<String> {
 #[tokio::test]
 async fn what_is_served_is_the_ladder_replayed_on_the_scores() {
     let bundle = sure_at_the_edge();
-    let opened = Opened::read(bundle.path()).unwrap();
-    let mut replayer = Replayer::new(&opened, bundle.path()).unwrap();
-    let stack = Builder::serving(bundle.path()).start().await.unwrap();
-    let mut compared = BTreeMap::<Option<String>, usize>::new();
-    for request in eval(200) {
-        let answer = answered(&stack, &request).await;
-        let decoded = decode(request.to_string().as_bytes(), &JsonLimits::default()).unwrap().request;
-        let agrees = replayer.agrees(&decoded, &answer).unwrap();
+    let compared = replayed(bundle.path(), &eval(200)).await;
+    let classes: Vec<_> = compared.keys().map(Option::as_deref).collect();
+    assert_eq!(classes, ["edge", "merged_origin", "merged_region"].map(Some), "{compared:?}");
+    assert!(compared.values().sum::<usize>() >= 150, "{compared:?}");
+}
+
+#[tokio::test]
+async fn it_is_so_where_candidates_are_not_equally_noisy() {
+    let (bundle, requests) = (noisy_test_bundle(), eval(200));
+    let opened = Opened::read(&bundle).unwrap();
+    let noise = Replayer::new(&opened, &bundle).unwrap().noise(&decoded(&requests[0])).unwrap();
+    assert!(noise[0].contains(&1.0) && noise[0].iter().any(|noise| *noise > 1.2), "{noise:?}");
+    let compared = replayed(&bundle, &requests).await;
+    let classes: Vec<_> = compared.keys().map(Option::as_deref).collect();
+    assert_eq!(classes, ["edge", "merged_region"].map(Some), "{compared:?}");
+    assert!(compared.values().all(|answers| *answers >= 50), "{compared:?}");
+}
+
+/// Serves a bundle; how many answers of each class are what the ladder makes of the scores, and none may be another.
+async fn replayed(bundle: &Path, requests: &[Value]) -> BTreeMap<Option<String>, usize> {
+    let opened = Opened::read(bundle).unwrap();
+    let mut replayer = Replayer::new(&opened, bundle).unwrap();
+    let stack = Builder::serving(bundle).start().await.unwrap();
+    let mut compared = BTreeMap::new();
+    for request in requests {
+        let answer = answered(&stack, request).await;
+        let agrees = replayer.agrees(&decoded(request), &answer).unwrap();
         assert_ne!(agrees, Some(false), "{request}: {answer}");
         if agrees == Some(true) {
             *compared.entry(answer["agreement"]["class"].as_str().map(str::to_owned)).or_default() += 1;
         }
     }
-    let classes: Vec<_> = compared.keys().map(Option::as_deref).collect();
-    assert_eq!(classes, ["edge", "merged_origin", "merged_region"].map(Some), "{compared:?}");
-    assert!(compared.values().sum::<usize>() >= 150, "{compared:?}");
+    compared
+}
+
+fn decoded(request: &Value) -> RankRequest {
+    decode(request.to_string().as_bytes(), &JsonLimits::default()).unwrap().request
 }
 
 #[tokio::test]

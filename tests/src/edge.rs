@@ -167,6 +167,8 @@ impl<'a> Bench<'a> {
             let peer = Peer::start(program, script, environment).map_err(|e| e.to_string())?;
             let versions = peer.versions().map_err(|e| format!("{program} {script}: {e}"))?;
             eprintln!("{versions}");
+            // Not before it has answered: by then it has started what compiles and collects.
+            peer.join_first_core().map_err(|e| e.to_string())?;
             Ok(peer)
         };
         let node = peer(&options.node, "scripts/edge_peer.mjs", &environment);

@@ -24,6 +24,15 @@ pub fn test_bundle() -> PathBuf {
     built("target/test-bundle", "scripts/test-bundle.sh")
 }
 
+/// The one it builds of the same model with an edge whose candidates are not equally noisy.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+pub fn noisy_test_bundle() -> PathBuf {
+    built("target/test-bundle-noisy", "scripts/test-bundle.sh")
+}
+
 /// The worker that `scripts/build-worker.sh` builds.
 ///
 /// # Panics

@@ -32,7 +32,8 @@ impl Drop for OneCore {
     }
 }
 
-/// Puts the main thread of a process on the first core: what compiles or collects beside it stays where it is.
+/// Puts the main thread of a process on the first core. What it has started to compile or collect beside that stays where
+/// it is; what it starts later is on the same core.
 pub(super) fn join_first(process: Pid) -> Result<(), Error> {
     Ok(sched_setaffinity(Some(process), &alone(first(&sched_getaffinity(Some(process))?)?))?)
 }

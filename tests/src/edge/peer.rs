@@ -31,7 +31,7 @@ pub(super) struct Named {
 }
 
 impl Peer {
-    /// Starts a script, on the first core.
+    /// Starts a script.
     ///
     /// # Errors
     /// It does not start, or lacks what it needs.
@@ -39,7 +39,6 @@ impl Peer {
         let mut command = Command::new(program);
         command.arg(script).envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
-        cores::join_first(Pid::from_child(&child))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("a process without pipes".into()) };
         Ok(Self(Rc::new(RefCell::new(Process { child, stdin, stdout: BufReader::new(stdout) }))))
@@ -66,6 +65,14 @@ impl Peer {
     /// What it runs, with versions.
     pub(super) fn versions(&self) -> Result<String, Error> {
         Ok(self.ask(&json!({"do": "versions"}))?["versions"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Puts it on the first core, but for what it has started beside its main thread.
+    ///
+    /// # Errors
+    /// The system does not let it.
+    pub(super) fn join_first_core(&self) -> Result<(), Error> {
+        cores::join_first(Pid::from_child(&self.0.borrow().child))
     }
 
     /// What it has loaded under a name.

@@ -171,4 +171,4 @@ macro_rules! lane_by_lane {
 }
 
 lane_by_lane!(F32x4: Add add f32::add, Sub sub f32::sub, Mul mul f32::mul, Div div f32::div);
-lane_by_lane!(I32x4: Add add i32::wrapping_add, Sub sub i32::wrapping_sub);
+lane_by_lane!(I32x4: Add add i32::wrapping_add);

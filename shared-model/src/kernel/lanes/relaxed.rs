@@ -27,7 +27,7 @@ impl I8x16 {
 }
 
 impl I32x4 {
-    /// The four lanes, each 0 to 127, four times.
+    /// The low 16 bits of the four lanes, each 0 to 127, four times.
     #[inline(always)]
     pub(crate) fn splat_bytes(self) -> I8x16 {
         I8x16(arch::i8x16_shuffle::<0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12>(self.0, self.0))

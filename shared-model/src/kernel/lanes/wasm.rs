@@ -194,4 +194,4 @@ macro_rules! lane_by_lane {
 }
 
 lane_by_lane!(F32x4: Add add f32x4_add, Sub sub f32x4_sub, Mul mul f32x4_mul, Div div f32x4_div);
-lane_by_lane!(I32x4: Add add i32x4_add, Sub sub i32x4_sub);
+lane_by_lane!(I32x4: Add add i32x4_add);

@@ -22,7 +22,7 @@ impl I8x16 {
 }
 
 impl I32x4 {
-    /// The four lanes, each 0 to 127, four times.
+    /// The low 16 bits of the four lanes, each 0 to 127, four times.
     #[inline(always)]
     pub(crate) fn splat_bytes(self) -> I8x16 {
         I8x16(self.splat_halves())

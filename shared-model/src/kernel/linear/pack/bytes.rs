@@ -30,7 +30,7 @@ impl Packed {
         let (lows, spans) = spans(x);
         let Scales { inverses: inverse, steps } = scales_of(spans, max);
         let low = lows.map(F32x4::splat);
-        // Above the bits of `ROUNDER`, of which the low byte is 0.
+        // Above the bits of `ROUNDER`, of which the low 16 are 0.
         let nothing = ROUNDER.to_bits().cast_signed();
         let rounded = |x: F32x4, r: usize| ((x - low[r]) * inverse[r] + F32x4::splat(ROUNDER)).to_bits();
         let mut sums = [I32x4::splat(nothing.wrapping_mul(-(quads.len() as i32))); ROWS];
@@ -57,7 +57,7 @@ impl Packed {
 /// The least number of each row and how far the largest is from it; not finite if a number of the row is not.
 #[inline(always)]
 fn spans(x: [&[f32]; ROWS]) -> ([f32; ROWS], F32x4) {
-    // The last of each is 0, or -0, as long as all are finite.
+    // The last of each is 0 as long as all are finite.
     let mut rows = x.map(|x| [F32x4::splat(x[0]), F32x4::splat(x[0]), F32x4::zero()]);
     let look = |[low, high, nothing]: [F32x4; 3], x: F32x4| [low.min(x), high.max(x), nothing + x * F32x4::zero()];
     let whole = x.map(|row| row[..x[0].len()].as_chunks::<LANES>().0);
