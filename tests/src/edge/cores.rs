@@ -16,12 +16,12 @@ pub(super) struct OneCore {
 impl OneCore {
     pub(super) fn take() -> Result<Self, Error> {
         let all = sched_getaffinity(None)?;
-        let own = alone(first(&all)?);
+        let core = first(&all)?;
         let mut others = all;
         if all.count() > 1 {
-            others.unset(first(&all)?);
+            others.unset(core);
         }
-        sched_setaffinity(None, &own)?;
+        sched_setaffinity(None, &alone(core))?;
         Ok(Self { all, others })
     }
 }
@@ -35,7 +35,8 @@ impl Drop for OneCore {
 /// Puts the main thread of a process on the first core. What it has started to compile or collect beside that stays where
 /// it is; what it starts later is on the same core.
 pub(super) fn join_first(process: Pid) -> Result<(), Error> {
-    Ok(sched_setaffinity(Some(process), &alone(first(&sched_getaffinity(Some(process))?)?))?)
+    let core = first(&sched_getaffinity(Some(process))?)?;
+    Ok(sched_setaffinity(Some(process), &alone(core))?)
 }
 
 fn first(cores: &CpuSet) -> Result<usize, Error> {
